@@ -1,0 +1,3 @@
+//! The engine: experiments as graphs of stages, remembered by content.
+
+pub mod graph;

@@ -1,0 +1,99 @@
+//! Stage kinds: typed where they are written, uniform where the engine meets them.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{Context, Input, Output, ParamError, StageError};
+
+/// A stage kind. To add one: a module with a type that implements this, and a line in `registry.rs`.
+pub trait Stage: 'static {
+    /// The name after `uses:`.
+    const KIND: &'static str;
+    /// One sentence for `--help` and the schema.
+    const ABOUT: &'static str;
+    const INPUTS: &'static [Input];
+    const OUTPUTS: &'static [Output];
+
+    /// What stands under `with:`. Derive `Deserialize` with `deny_unknown_fields` and defaults, and
+    /// `Serialize`: a default that is written out is the same value as one that is not.
+    type Params: Serialize + DeserializeOwned + JsonSchema;
+
+    /// Refuses values that the type allows and the stage cannot use.
+    fn check(_params: &Self::Params) -> Result<(), ParamError> {
+        Ok(())
+    }
+
+    /// Reads the inputs, writes every output. Deterministic in parameters, inputs and seed.
+    fn run(params: Self::Params, ctx: &Context) -> Result<(), StageError>;
+}
+
+/// A stage kind as the engine sees it.
+#[derive(Clone)]
+pub struct Kind {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub inputs: &'static [Input],
+    pub outputs: &'static [Output],
+    /// Changes when the code that this kind runs changes.
+    pub fingerprint: &'static str,
+    /// The JSON Schema of `with`.
+    pub schema: fn() -> Schema,
+    /// Checks `with` and gives it back with every default filled in.
+    pub canonical: fn(Value) -> Result<Value, ParamError>,
+    /// Runs the stage on canonical parameters.
+    pub run: fn(Value, &Context) -> Result<(), StageError>,
+}
+
+impl Kind {
+    pub fn of<S: Stage>(fingerprint: &'static str) -> Self {
+        Self {
+            name: S::KIND,
+            about: S::ABOUT,
+            inputs: S::INPUTS,
+            outputs: S::OUTPUTS,
+            fingerprint,
+            schema: || schema_for!(S::Params),
+            canonical: canonical::<S>,
+            run: |params, ctx| S::run(parse::<S>(params).map_err(|e| StageError::new(e.message))?, ctx),
+        }
+    }
+}
+
+fn parse<S: Stage>(params: Value) -> Result<S::Params, ParamError> {
+    serde_path_to_error::deserialize(params).map_err(|e| {
+        let path = e.path().to_string();
+        ParamError::new(if path == "." { String::new() } else { path }, e.into_inner().to_string())
+    })
+}
+
+fn canonical<S: Stage>(params: Value) -> Result<Value, ParamError> {
+    let params = parse::<S>(params)?;
+    S::check(&params)?;
+    serde_json::to_value(&params).map_err(|e| ParamError::new("", e.to_string()))
+}
+
+/// The stage kinds that a program knows, by name.
+#[derive(Clone, Default)]
+pub struct Registry(BTreeMap<&'static str, Kind>);
+
+impl Registry {
+    /// Adds a kind.
+    ///
+    /// # Panics
+    /// If there is one of that name already.
+    pub fn add(&mut self, kind: Kind) {
+        let name = kind.name;
+        assert!(self.0.insert(name, kind).is_none(), "two stage kinds are called `{name}`");
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Kind> {
+        self.0.get(name)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Kind> {
+        self.0.values()
+    }
+}
