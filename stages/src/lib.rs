@@ -1,3 +1,4 @@
 //! The stage kinds of an RLHF experiment: what each means, and what it reads and writes.
 
 pub mod contract;
+pub mod dataset;
