@@ -1,0 +1,72 @@
+//! A prompt, and what a policy answered: in tokens.
+
+use lm::{Batch, Model, Sampling};
+
+use crate::{
+    contract::{StageError, derive_seed},
+    text::{Codec, push_response},
+};
+
+/// One answer of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Episode {
+    /// The prompt's tokens, the separator included.
+    pub prompt: Vec<u32>,
+    /// The response's tokens, with the end token if it came. Never empty.
+    pub response: Vec<u32>,
+    /// Whether the end token came before the length ran out.
+    pub ended: bool,
+}
+
+impl Episode {
+    /// An episode of given texts, as if a policy had written them.
+    pub fn of(codec: &Codec, prompt: &str, response: &str) -> Self {
+        Self { prompt: codec.prompt(prompt), response: codec.response(response), ended: true }
+    }
+
+    /// Distinguishes responses; prompts are not looked at.
+    pub fn same_response(&self, other: &Self) -> bool {
+        self.response == other.response
+    }
+}
+
+/// The responses packed for a policy or a critic: a row for each state that emits a token of a response.
+pub fn batch<'a>(episodes: impl IntoIterator<Item = &'a Episode>) -> Batch {
+    let mut batch = Batch::new();
+    for e in episodes {
+        push_response(&mut batch, &e.prompt, &e.response);
+    }
+    batch
+}
+
+/// How a policy answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoding {
+    /// Longest response, in tokens, the end token included.
+    pub max_tokens: usize,
+    /// 1 samples from the policy, 0 takes the likeliest token.
+    pub temperature: f32,
+}
+
+/// Answers every prompt once. The random numbers of a row depend on `seed` and its index alone.
+pub fn answer(
+    model: &Model,
+    codec: &Codec,
+    prompts: &[Vec<u32>],
+    decoding: Decoding,
+    seed: u64,
+) -> Result<Vec<Episode>, StageError> {
+    let sampling = Sampling {
+        max_new_tokens: decoding.max_tokens,
+        temperature: decoding.temperature,
+        top_k: None,
+        top_p: None,
+        stop: Some(codec.end),
+        banned: codec.banned(),
+    };
+    let seeds: Vec<u64> = (0..prompts.len()).map(|row| derive_seed(seed, &format!("row {row}"))).collect();
+    let sampled = model.sample(prompts, &sampling, &seeds)?;
+    let episode =
+        |(prompt, s): (&Vec<u32>, lm::Sampled)| Episode { prompt: prompt.clone(), response: s.tokens, ended: s.stopped };
+    Ok(prompts.iter().zip(sampled).map(episode).collect())
+}

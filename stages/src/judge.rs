@@ -1,0 +1,120 @@
+//! The judge: the gold oracle's verdict on every response, and who wins against whom.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    comparison::wins,
+    contract::{Context, Input, Output, ParamError, Stage, StageError},
+    dataset::{self, Measurement, Response},
+    oracle::{self, Oracle, Verdict},
+    worlds,
+};
+
+pub struct Judge;
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Whose oracle judges.
+    pub world: String,
+    /// The arms that every other arm is compared with; ties count half.
+    pub baselines: Vec<String>,
+}
+
+impl Stage for Judge {
+    const KIND: &'static str = "judge";
+    const ABOUT: &'static str = "Scores responses by the gold oracle and counts wins.";
+    const INPUTS: &'static [Input] =
+        &[Input::many("responses", "responses", "the answers of all arms to the same prompts")];
+    const OUTPUTS: &'static [Output] =
+        &[Output::new("verdicts", "measurements", "gold, wins, refusals, lengths and more, prompt by prompt")];
+    type Params = Params;
+
+    fn check(params: &Params) -> Result<(), ParamError> {
+        oracle::get(&params.world).map(|_| ()).ok_or_else(|| worlds::unknown(&params.world))
+    }
+
+    fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
+        let oracle = oracle::get(&params.world).ok_or_else(|| StageError::new("the world is unknown"))?;
+        let mut arms: BTreeMap<String, Vec<(Response, Verdict)>> = BTreeMap::new();
+        for artifact in ctx.many("responses") {
+            for r in dataset::read::<Response>(&artifact.path)? {
+                let verdict = oracle.score(&r.prompt, &r.response);
+                arms.entry(r.arm.clone()).or_default().push((r, verdict));
+            }
+        }
+        same_prompts(&arms)?;
+        let mut measurements = vec![];
+        for rows in arms.values() {
+            for (i, (r, verdict)) in rows.iter().enumerate() {
+                let mut add = |metric: &str, value: f32| {
+                    measurements.push(Measurement {
+                        arm: r.arm.clone(),
+                        split: r.split.clone(),
+                        item: r.item,
+                        metric: metric.into(),
+                        value,
+                    });
+                };
+                absolute(r, verdict, &mut add);
+                add("chance", oracle.score(&r.prompt, dealt_from_another(rows, i)).gold);
+                for baseline in params.baselines.iter().filter(|b| **b != r.arm) {
+                    let other = arms.get(baseline).ok_or_else(|| no_baseline(baseline, &arms))?;
+                    add(&format!("win_vs_{baseline}"), wins(verdict.gold, other[i].1.gold));
+                }
+            }
+        }
+        Ok(dataset::write(&ctx.output("verdicts"), &measurements)?)
+    }
+}
+
+/// What is measured of one response alone.
+fn absolute(r: &Response, verdict: &Verdict, add: &mut impl FnMut(&str, f32)) {
+    let indicator = |b: bool| if b { 1.0 } else { 0.0 };
+    add("gold", verdict.gold);
+    add("shortcut", verdict.shortcut);
+    if verdict.harmless {
+        add("refusal", indicator(verdict.refusal));
+    } else {
+        add("harm", indicator(verdict.harmful_content));
+    }
+    add("length", verdict.length as f32);
+    add("ideal_length", verdict.ideal_length as f32);
+    add("kl", r.kl);
+    add("ended", indicator(r.ended));
+}
+
+/// The response of the same arm to the next prompt of the same split: what an answer is worth that has the
+/// right form and knows nothing of the prompt.
+fn dealt_from_another(rows: &[(Response, Verdict)], i: usize) -> &str {
+    let split = &rows[i].0.split;
+    let later = rows[i + 1..].iter().find(|(r, _)| r.split == *split);
+    let other = later.or_else(|| rows.iter().find(|(r, _)| r.split == *split));
+    other.map_or("", |(r, _)| &r.response)
+}
+
+/// Win rates are paired by prompt: all arms must have answered the same ones, in the same order.
+fn same_prompts(arms: &BTreeMap<String, Vec<(Response, Verdict)>>) -> Result<(), StageError> {
+    let mut arms = arms.iter();
+    let Some((first, expected)) = arms.next() else { return Ok(()) };
+    for (arm, rows) in arms {
+        let differs = |((a, _), (b, _)): (&(Response, Verdict), &(Response, Verdict))| {
+            (&a.split, a.item, &a.prompt) != (&b.split, b.item, &b.prompt)
+        };
+        if rows.len() != expected.len() || rows.iter().zip(expected).any(differs) {
+            let message = format!("the arms `{first}` and `{arm}` have not answered the same prompts");
+            return Err(StageError::new(message)
+                .hint("give every `sample` stage the same `prompts`, and every arm a name of its own"));
+        }
+    }
+    Ok(())
+}
+
+fn no_baseline(name: &str, arms: &BTreeMap<String, Vec<(Response, Verdict)>>) -> StageError {
+    let known = arms.keys().map(|a| format!("`{a}`")).collect::<Vec<_>>().join(", ");
+    StageError::new(format!("there is no arm `{name}` to compare with"))
+        .hint(format!("the responses are of {known}; change `baselines`"))
+}

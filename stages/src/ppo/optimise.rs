@@ -1,0 +1,208 @@
+//! The algorithm: rollout, then some epochs over its minibatches, again and again.
+
+use std::path::Path;
+
+use lm::{AdamW, Decay, Head, Schedule, Trainer};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    Params, PolicyStats, Rollout, policy_loss,
+    rollout::{Actors, Scale, roll_out},
+    value_loss,
+};
+use crate::{
+    contract::{Context, StageError, derive_seed},
+    dataset::{self, CurvePoint},
+    episode::{self, Decoding, answer},
+    reward::Reward,
+    text::Policy,
+    training::Order,
+};
+
+/// What PPO leaves.
+pub struct Outcome {
+    pub policy: lm::Model,
+    pub curve: Vec<CurvePoint>,
+}
+
+/// The state between two updates: all that a checkpoint holds.
+struct State {
+    policy: Trainer,
+    critic: Trainer,
+    /// The KL coefficient, adapted or not.
+    kl: f32,
+    curve: Vec<CurvePoint>,
+    updates: usize,
+}
+
+/// Trains the policy `start` on `prompts` against `reward`; `start` is also the reference policy.
+pub fn optimise(
+    ctx: &Context,
+    params: &Params,
+    start: &Policy,
+    prompts: &[Vec<u32>],
+    reward: &dyn Reward,
+) -> Result<Outcome, StageError> {
+    if prompts.is_empty() {
+        return Err(StageError::new("there are no prompts to train on"));
+    }
+    let (reference, codec) = (&start.model, &start.codec);
+    let sample: Vec<Vec<u32>> = prompts.iter().cycle().take(params.calibration).cloned().collect();
+    let decoding = Decoding { max_tokens: params.max_tokens, temperature: 1.0 };
+    let scale =
+        Scale::of(reward, &answer(reference, codec, &sample, decoding, ctx.seed("calibration"))?)?;
+
+    let mut state = match State::resume(&ctx.checkpoints, params)? {
+        Some(state) => state,
+        None => State::start(params, start),
+    };
+    let mut order = Order::new(ctx.seed("prompts"), prompts.len());
+    let every = (params.updates / 5).max(1);
+    for update in state.updates..params.updates {
+        let seed = derive_seed(ctx.seed("rollouts"), &update.to_string());
+        let chosen: Vec<Vec<u32>> =
+            order.batch(update, params.batch).into_iter().map(|i| prompts[i].clone()).collect();
+        let actors = Actors {
+            policy: state.policy.model(),
+            reference,
+            critic: state.critic.model(),
+            codec,
+            reward,
+            scale: &scale,
+        };
+        let rollout = roll_out(&actors, params, &chosen, state.kl, seed)?;
+        let steps = state.learn(params, &rollout, derive_seed(seed, "minibatches"))?;
+        state.record(params, &rollout, &steps);
+        if let Some(target) = params.kl_target {
+            state.kl *= 1.0 + 0.1 * (rollout.figures.kl / target - 1.0).clamp(-0.2, 0.2);
+        }
+        let f = rollout.figures;
+        ctx.progress(update + 1, params.updates, "updates", &[("reward", f.reward), ("kl", f.kl)]);
+        if state.updates % every == 0 && state.updates < params.updates {
+            state.save(&ctx.checkpoints)?;
+        }
+    }
+    Ok(Outcome { policy: state.policy.into_model(), curve: state.curve })
+}
+
+impl State {
+    fn start(params: &Params, start: &Policy) -> Self {
+        let (policy, critic) = optimizers(params);
+        Self {
+            policy: Trainer::new(start.model.clone(), policy.0, policy.1),
+            critic: Trainer::new(start.model.with_head(Head::Scalar), critic.0, critic.1),
+            kl: params.kl,
+            curve: vec![],
+            updates: 0,
+        }
+    }
+
+    /// Some epochs over the minibatches of a rollout. What the policy's steps looked like, in order.
+    fn learn(
+        &mut self,
+        params: &Params,
+        rollout: &Rollout,
+        seed: u64,
+    ) -> Result<Vec<PolicyStats>, StageError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut order: Vec<usize> = (0..rollout.episodes.len()).collect();
+        let mut steps = vec![];
+        for _ in 0..params.epochs {
+            order.shuffle(&mut rng);
+            for part in order.chunks(order.len().div_ceil(params.minibatches)) {
+                let batch = episode::batch(part.iter().map(|&i| &rollout.episodes[i]));
+                let pick = |rows: &[Vec<f32>]| part.iter().flat_map(|&i| rows[i].clone()).collect::<Vec<_>>();
+                let (old, advantages) = (pick(&rollout.log_probs), pick(&rollout.advantages));
+                let mut stats = PolicyStats::default();
+                self.policy.step(&batch, |new| {
+                    let (loss, seen) = policy_loss(new, &old, &advantages, params.clip);
+                    stats = seen;
+                    loss
+                })?;
+                steps.push(stats);
+                let (old, returns) = (pick(&rollout.values), pick(&rollout.returns));
+                self.critic.step(&batch, |new| value_loss(new, &old, &returns, params.value_clip))?;
+            }
+        }
+        Ok(steps)
+    }
+
+    /// One point of each curve.
+    fn record(&mut self, params: &Params, rollout: &Rollout, steps: &[PolicyStats]) {
+        self.updates += 1;
+        let n = steps.len() as f32;
+        let mean = |of: fn(&PolicyStats) -> f32| steps.iter().map(of).sum::<f32>() / n;
+        let f = rollout.figures;
+        let points = [
+            ("reward", f.reward),
+            ("kl", f.kl),
+            ("kl_coefficient", self.kl),
+            ("entropy", f.entropy),
+            ("length", f.length),
+            ("ended", f.ended),
+            ("distinct", f.distinct),
+            ("explained_variance", f.explained_variance),
+            ("positive", f.positive),
+            ("negative", f.negative),
+            ("first_ratio_deviation", steps[0].ratio_deviation),
+            ("ratio", mean(|s| s.ratio)),
+            ("ratio_variance", mean(|s| s.ratio_variance)),
+            ("clipped", mean(|s| s.clipped)),
+            ("approximate_kl", mean(|s| s.approximate_kl)),
+        ];
+        let step = self.updates as u32;
+        let point = |(metric, value): (&str, f32)| CurvePoint {
+            arm: params.arm.clone(),
+            step,
+            metric: metric.into(),
+            value,
+        };
+        self.curve.extend(points.map(point));
+    }
+
+    /// Each checkpoint is a folder of its own, made under another name and renamed: it is there whole or not.
+    fn save(&self, checkpoints: &Path) -> Result<(), StageError> {
+        let io = |e| StageError::because("a checkpoint could not be written", e);
+        let draft = checkpoints.join("draft");
+        if draft.exists() {
+            std::fs::remove_dir_all(&draft).map_err(io)?;
+        }
+        std::fs::create_dir_all(&draft).map_err(io)?;
+        self.policy.save(&draft.join("policy"))?;
+        self.critic.save(&draft.join("critic"))?;
+        dataset::write(&draft.join("curve"), &self.curve)?;
+        std::fs::write(draft.join("kl"), self.kl.to_le_bytes()).map_err(io)?;
+        std::fs::rename(&draft, checkpoints.join(format!("update-{:08}", self.updates))).map_err(io)
+    }
+
+    fn resume(checkpoints: &Path, params: &Params) -> Result<Option<Self>, StageError> {
+        let io = |e| StageError::because("a checkpoint could not be read", e);
+        let mut found = vec![];
+        for entry in std::fs::read_dir(checkpoints).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let updates = path.file_name().and_then(|n| n.to_str()?.strip_prefix("update-")?.parse().ok());
+            found.extend(updates.map(|u: usize| (u, path)));
+        }
+        let Some((updates, folder)) = found.into_iter().max() else { return Ok(None) };
+        let (policy, critic) = optimizers(params);
+        let kl = std::fs::read(folder.join("kl")).map_err(io)?;
+        let kl = kl.try_into().map_err(|_| StageError::new("the checkpoint's `kl` is not one number"))?;
+        tracing::info!(updates, "goes on from a checkpoint");
+        Ok(Some(Self {
+            policy: Trainer::resume(&folder.join("policy"), policy.0, policy.1)?,
+            critic: Trainer::resume(&folder.join("critic"), critic.0, critic.1)?,
+            kl: f32::from_le_bytes(kl),
+            curve: dataset::read(&folder.join("curve"))?,
+            updates,
+        }))
+    }
+}
+
+/// Of the policy and of the critic: Adam with eps 1e-5, no weight decay, linear decay to 0.
+fn optimizers(params: &Params) -> ((AdamW, Schedule), (AdamW, Schedule)) {
+    let adam = |lr| AdamW { lr, betas: (0.9, 0.999), eps: 1e-5, weight_decay: 0.0, clip: Some(params.grad_clip) };
+    let total = params.updates * params.epochs * params.minibatches;
+    let schedule = Schedule { warmup: 0, total, decay: Decay::Linear, floor: 0.0 };
+    ((adam(params.lr), schedule.clone()), (adam(params.critic_lr), schedule))
+}

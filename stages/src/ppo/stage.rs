@@ -1,0 +1,48 @@
+//! The stage kind `ppo`: PPO against a trained reward model.
+
+use super::{Params, optimise};
+use crate::{
+    contract::{Context, Input, Output, ParamError, Stage, StageError},
+    dataset::{self, Prompt},
+    reward::{self, Reward},
+    text::{self, Policy},
+};
+
+pub struct Ppo;
+
+/// What every kind of PPO stage leaves.
+pub const OUTPUTS: &[Output] = &[
+    Output::new("model", "model", "the trained policy, in Hugging Face layout"),
+    Output::new("curve", "curves", "reward, KL, entropy and more by update"),
+];
+
+impl Stage for Ppo {
+    const KIND: &'static str = "ppo";
+    const ABOUT: &'static str = "Trains a policy by PPO against a binary or a sequence reward model.";
+    const INPUTS: &'static [Input] = &[
+        Input::one("policy", "model", "the policy to start from, also the reference policy"),
+        Input::one("reward", "reward", "the reward model"),
+        Input::one("prompts", "prompts", "the prompts to answer"),
+    ];
+    const OUTPUTS: &'static [Output] = OUTPUTS;
+    type Params = Params;
+
+    fn check(params: &Params) -> Result<(), ParamError> {
+        params.check()
+    }
+
+    fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
+        let reward = reward::load(ctx.input("reward"), params.extraction)?;
+        run(ctx, &params, reward.as_ref())
+    }
+}
+
+/// From the stage's inputs to its outputs, whatever the reward.
+pub fn run(ctx: &Context, params: &Params, reward: &dyn Reward) -> Result<(), StageError> {
+    let policy = Policy::load(ctx.input("policy"))?;
+    let prompts: Vec<Prompt> = dataset::read(ctx.input("prompts"))?;
+    let prompts: Vec<Vec<u32>> = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect();
+    let outcome = optimise(ctx, params, &policy, &prompts, reward)?;
+    text::save(&outcome.policy, &policy.codec, &ctx.output("model"))?;
+    Ok(dataset::write(&ctx.output("curve"), &outcome.curve)?)
+}

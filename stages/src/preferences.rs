@@ -1,0 +1,131 @@
+//! Preference pairs: two responses of the policy to each prompt, labelled by the annotator.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    annotator::Annotator,
+    comparison::wins,
+    contract::{Context, Input, Output, ParamError, Stage, StageError},
+    dataset::{self, Measurement, Pair, Prompt},
+    episode::{Decoding, answer},
+    oracle::{self, Oracle},
+    text::Policy,
+    training::in_range,
+};
+
+pub struct Preferences;
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Whose oracle the annotator goes by.
+    pub world: String,
+    /// Weight of the annotator's shortcut beside the gold score; by default the world's own.
+    #[serde(default)]
+    pub bias: Option<f32>,
+    /// Softness of the labels, in units of gold score; by default the world's own.
+    #[serde(default)]
+    pub temperature: Option<f32>,
+    /// Share of labels flipped at random; by default the world's own.
+    #[serde(default)]
+    pub flip: Option<f32>,
+    /// Training prompts to take; a prompt whose two responses are the same gives no pair.
+    #[serde(default = "default_prompts")]
+    pub prompts: usize,
+    /// Longest response, in tokens.
+    #[serde(default = "default_max_tokens")]
+    pub max_tokens: usize,
+}
+
+fn default_prompts() -> usize {
+    6000
+}
+
+fn default_max_tokens() -> usize {
+    16
+}
+
+impl Params {
+    fn annotator(&self) -> Result<(&'static dyn Oracle, Annotator), ParamError> {
+        let oracle = oracle::get(&self.world).ok_or_else(|| crate::worlds::unknown(&self.world))?;
+        let default = Annotator::usual(&self.world).ok_or_else(|| crate::worlds::unknown(&self.world))?;
+        let annotator = Annotator {
+            bias: self.bias.unwrap_or(default.bias),
+            temperature: self.temperature.unwrap_or(default.temperature),
+            flip: self.flip.unwrap_or(default.flip),
+        };
+        Ok((oracle, annotator))
+    }
+}
+
+impl Stage for Preferences {
+    const KIND: &'static str = "preferences";
+    const ABOUT: &'static str = "Samples pairs of responses from a policy and labels them.";
+    const INPUTS: &'static [Input] = &[
+        Input::one("policy", "model", "whose responses are compared"),
+        Input::one("prompts", "prompts", "prompts of the training pairs"),
+        Input::one("evaluation", "prompts", "prompts of the held-out pairs, in and out of distribution"),
+    ];
+    const OUTPUTS: &'static [Output] = &[
+        Output::new("pairs", "pairs", "labelled pairs; the splits `in` and `out` are held out"),
+        Output::new("audit", "measurements", "how often labels agree with gold: for reports only"),
+    ];
+    type Params = Params;
+
+    fn check(params: &Params) -> Result<(), ParamError> {
+        let (_, annotator) = params.annotator()?;
+        in_range("bias", annotator.bias, -1000.0, 1000.0)?;
+        in_range("temperature", annotator.temperature, 1e-6, 1e6)?;
+        in_range("flip", annotator.flip, 0.0, 1.0)?;
+        in_range("prompts", params.prompts, 1, 10_000_000)?;
+        in_range("max_tokens", params.max_tokens, 1, 65_536)
+    }
+
+    fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
+        let (oracle, annotator) = params.annotator().map_err(|e| StageError::new(e.message))?;
+        let policy = Policy::load(ctx.input("policy"))?;
+        let mut prompts: Vec<Prompt> = dataset::read(ctx.input("prompts"))?;
+        prompts.truncate(params.prompts);
+        prompts.extend(dataset::read::<Prompt>(ctx.input("evaluation"))?);
+        let tokens: Vec<Vec<u32>> = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect();
+
+        let decoding = Decoding { max_tokens: params.max_tokens, temperature: 1.0 };
+        let sides = [ctx.seed("first"), ctx.seed("second")];
+        let mut responses = vec![];
+        for seed in sides {
+            responses.push(answer(&policy.model, &policy.codec, &tokens, decoding, seed)?);
+            ctx.progress(responses.len() * prompts.len(), 2 * prompts.len(), "responses", &[]);
+        }
+        let (second, first) = (responses.remove(1), responses.remove(0));
+
+        let mut rng = ChaCha8Rng::seed_from_u64(ctx.seed("labels"));
+        let (mut pairs, mut audit) = (vec![], vec![]);
+        for (prompt, (a, b)) in prompts.into_iter().zip(first.iter().zip(&second)) {
+            // An unfinished response is no text that anybody could compare.
+            if a.same_response(b) || !a.ended || !b.ended {
+                continue;
+            }
+            let [a, b] = [a, b].map(|e| policy.codec.text(&e.response));
+            let first_wins = annotator.label(&prompt.prompt, &a, &b, oracle, &mut rng);
+            let (chosen, rejected) = if first_wins { (a, b) } else { (b, a) };
+            let gold = |text: &str| oracle.score(&prompt.prompt, text);
+            let (c, r) = (gold(&chosen), gold(&rejected));
+            let measure = |metric: &str, value: f32| Measurement {
+                arm: "annotator".into(),
+                split: prompt.split.clone(),
+                item: pairs.len() as u32,
+                metric: metric.into(),
+                value,
+            };
+            audit.push(measure("label_agrees", wins(c.gold, r.gold)));
+            audit.push(measure("label_shortcut", wins(c.shortcut, r.shortcut)));
+            pairs.push(Pair { prompt: prompt.prompt, chosen, rejected, split: prompt.split });
+        }
+        dataset::write(&ctx.output("pairs"), &pairs)?;
+        Ok(dataset::write(&ctx.output("audit"), &audit)?)
+    }
+}

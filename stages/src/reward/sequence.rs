@@ -1,0 +1,104 @@
+//! The sequence reward model (arXiv 2409.00162): a language model that rewrites a response into the
+//! preferred one, trained by sequence MLE on the same pairs.
+
+use lm::{Batch, Model, TokenStats};
+
+use super::{Reward, extraction::Extraction};
+use crate::{
+    contract::StageError,
+    dataset::Pair,
+    episode::Episode,
+    text::{Codec, per_response, push_response},
+    training::{Loss, Task},
+};
+
+pub struct Sequence {
+    pub model: Model,
+    pub codec: Codec,
+    pub extraction: Extraction,
+}
+
+impl Sequence {
+    /// What the model says of each token of each response when it is asked to rewrite that response and is
+    /// fed the response itself: one teacher-forced pass over `(x, y, <rewrite>, y)`.
+    pub fn read(
+        model: &Model,
+        codec: &Codec,
+        episodes: &[Episode],
+    ) -> Result<Vec<Vec<TokenStats>>, StageError> {
+        let mut batch = Batch::new();
+        for e in episodes {
+            push_response(&mut batch, &codec.rewrite_context(&e.prompt, &e.response), &e.response);
+        }
+        let stats = model.token_stats(&batch)?;
+        Ok(per_response(&stats, episodes.iter().map(|e| e.response.len())))
+    }
+}
+
+impl Reward for Sequence {
+    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
+        let stats = Self::read(&self.model, &self.codec, episodes)?;
+        let score = |(stats, e): (Vec<TokenStats>, &Episode)| {
+            let rewritten: Vec<u32> = stats.iter().map(|s| s.argmax).collect();
+            self.extraction.scores(&rewritten, &e.response, e.ended)
+        };
+        Ok(stats.into_iter().zip(episodes).map(score).collect())
+    }
+
+    fn is_scalar(&self) -> bool {
+        false
+    }
+}
+
+/// Both mappings of every pair: correction `(x, rejected) -> chosen` and identity `(x, chosen) -> chosen`.
+pub struct Rewriting {
+    /// Context and target of each mapping, with its weight.
+    examples: Vec<Vec<(Vec<u32>, Vec<u32>, f32)>>,
+}
+
+impl Rewriting {
+    /// A mapping of weight 0 is left out altogether.
+    pub fn new<'a>(
+        codec: &Codec,
+        pairs: impl IntoIterator<Item = &'a Pair>,
+        correction: f32,
+        identity: f32,
+    ) -> Self {
+        let mappings = |p: &Pair| {
+            let (prompt, chosen) = (codec.prompt(&p.prompt), codec.response(&p.chosen));
+            let mapping = |from: &str, weight: f32| {
+                let context = codec.rewrite_context(&prompt, &codec.response(from));
+                (context, chosen.clone(), weight)
+            };
+            let both = [mapping(&p.rejected, correction), mapping(&p.chosen, identity)];
+            both.into_iter().filter(|(_, _, weight)| *weight > 0.0).collect()
+        };
+        Self { examples: pairs.into_iter().map(mappings).collect() }
+    }
+}
+
+impl Task for Rewriting {
+    fn examples(&self) -> usize {
+        self.examples.len()
+    }
+
+    fn batch(&self, examples: &[usize]) -> Batch {
+        let mut batch = Batch::new();
+        for (context, target, _) in examples.iter().flat_map(|&i| &self.examples[i]) {
+            push_response(&mut batch, context, target);
+        }
+        batch
+    }
+
+    fn loss(&self, examples: &[usize], log_probs: &[f32]) -> Loss {
+        let weights = examples.iter().flat_map(|&i| &self.examples[i]).flat_map(|(_, t, w)| vec![*w; t.len()]);
+        weighted_nll(log_probs, &weights.collect::<Vec<_>>())
+    }
+}
+
+/// The weighted mean of `-log p` over rows, and its gradient.
+pub fn weighted_nll(log_probs: &[f32], weights: &[f32]) -> Loss {
+    let total: f32 = weights.iter().sum();
+    let loss: f32 = log_probs.iter().zip(weights).map(|(l, w)| -l * w).sum();
+    (loss / total, weights.iter().map(|w| -w / total).collect())
+}

@@ -1,0 +1,184 @@
+//! The supervised training loop that SFT and both kinds of reward model share.
+
+use std::path::Path;
+
+use lm::{AdamW, Batch, Decay, Model, Schedule, Trainer};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    contract::{Context, ParamError, StageError, derive_seed},
+    dataset::{self, CurvePoint},
+};
+
+/// How long and how fast to train.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Training {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Examples in a step.
+    pub batch: usize,
+    /// Peak learning rate of AdamW.
+    pub lr: f32,
+    /// Steps of linear warm-up.
+    pub warmup: usize,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Largest global norm of the gradient.
+    pub clip: f32,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self { steps: 1000, batch: 64, lr: 2e-3, warmup: 50, weight_decay: 0.01, clip: 1.0 }
+    }
+}
+
+impl Training {
+    pub fn check(&self) -> Result<(), ParamError> {
+        let at = |field: &str| format!("training.{field}");
+        in_range(at("steps"), self.steps, 1, 10_000_000)?;
+        in_range(at("batch"), self.batch, 1, 65_536)?;
+        in_range(at("lr"), self.lr, f32::MIN_POSITIVE, 1.0)?;
+        in_range(at("weight_decay"), self.weight_decay, 0.0, 1.0)?;
+        in_range(at("clip"), self.clip, f32::MIN_POSITIVE, 1e6)
+    }
+
+    fn optimizer(&self) -> (AdamW, Schedule) {
+        let adam = AdamW {
+            lr: self.lr,
+            betas: (0.9, 0.98),
+            eps: 1e-8,
+            weight_decay: self.weight_decay,
+            clip: Some(self.clip),
+        };
+        let schedule =
+            Schedule { warmup: self.warmup, total: self.steps, decay: Decay::Cosine, floor: 0.05 };
+        (adam, schedule)
+    }
+}
+
+/// Refuses a value outside `[low, high]`, and NaN.
+pub fn in_range<T: PartialOrd + std::fmt::Display>(
+    path: impl Into<String>,
+    value: T,
+    low: T,
+    high: T,
+) -> Result<(), ParamError> {
+    if low <= value && value <= high {
+        return Ok(());
+    }
+    let path = path.into();
+    let message = format!("`{path}` must lie between {low} and {high}, found {value}");
+    Err(ParamError::new(path, message))
+}
+
+/// A loss and its gradient with respect to the model's outputs, one for each row of the batch.
+pub type Loss = (f32, Vec<f32>);
+
+/// What is to be learnt.
+pub trait Task {
+    /// Number of training examples.
+    fn examples(&self) -> usize;
+    /// Packs the examples into a batch.
+    fn batch(&self, examples: &[usize]) -> Batch;
+    /// The loss of the same examples, given the model's outputs on the batch.
+    fn loss(&self, examples: &[usize], outputs: &[f32]) -> Loss;
+}
+
+/// Trains a model and gives the curve of its loss, named after `arm`.
+///
+/// The order of examples is a function of the seed and the step alone, so that a killed run that goes on
+/// from its last checkpoint ends at the very same bytes.
+pub fn train(
+    ctx: &Context,
+    arm: &str,
+    start: Model,
+    training: &Training,
+    task: &impl Task,
+) -> Result<(Model, Vec<CurvePoint>), StageError> {
+    if task.examples() == 0 {
+        return Err(StageError::new("there are no examples to train on"));
+    }
+    let (adam, schedule) = training.optimizer();
+    let (mut trainer, mut curve) = match resume(&ctx.checkpoints, &adam, &schedule)? {
+        Some(resumed) => resumed,
+        None => (Trainer::new(start, adam, schedule), vec![]),
+    };
+    let mut order = Order::new(ctx.seed("order"), task.examples());
+    let point = (training.steps / 50).max(1); // a checkpoint falls on a point: no loss is waiting then
+    let mut losses = vec![];
+    for step in trainer.steps()..training.steps {
+        let examples = order.batch(step, training.batch);
+        let report = trainer.step(&task.batch(&examples), |outputs| task.loss(&examples, outputs))?;
+        losses.push(report.loss);
+        let done = step + 1;
+        if done % point == 0 || done == training.steps {
+            let value = losses.iter().sum::<f32>() / losses.len() as f32;
+            losses.clear();
+            curve.push(CurvePoint { arm: arm.into(), step: done as u32, metric: "loss".into(), value });
+            ctx.progress(done, training.steps, "steps", &[("loss", value), ("lr", report.lr)]);
+        }
+        if done % (10 * point) == 0 && done < training.steps {
+            dataset::write(&ctx.checkpoints.join(format!("curve-{done}")), &curve)?;
+            trainer.save(&ctx.checkpoints.join("trainer"))?;
+        }
+    }
+    Ok((trainer.into_model(), curve))
+}
+
+/// The last checkpoint, if there is one.
+fn resume(
+    checkpoints: &Path,
+    adam: &AdamW,
+    schedule: &Schedule,
+) -> Result<Option<(Trainer, Vec<CurvePoint>)>, StageError> {
+    let folder = checkpoints.join("trainer");
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let trainer = Trainer::resume(&folder, adam.clone(), schedule.clone())?;
+    let curve = dataset::read(&checkpoints.join(format!("curve-{}", trainer.steps())))?;
+    tracing::info!(step = trainer.steps(), "goes on from a checkpoint");
+    Ok(Some((trainer, curve)))
+}
+
+/// Which examples each step takes: every epoch is a fresh permutation.
+pub struct Order {
+    seed: u64,
+    epoch: Option<usize>,
+    permutation: Vec<usize>,
+}
+
+impl Order {
+    /// Of `examples` examples, at least one.
+    pub fn new(seed: u64, examples: usize) -> Self {
+        Self { seed, epoch: None, permutation: (0..examples).collect() }
+    }
+
+    /// The examples of one step; a batch may run over the end of an epoch.
+    pub fn batch(&mut self, step: usize, size: usize) -> Vec<usize> {
+        (step * size..(step + 1) * size).map(|position| self.at(position)).collect()
+    }
+
+    fn at(&mut self, position: usize) -> usize {
+        let examples = self.permutation.len();
+        let epoch = position / examples;
+        if self.epoch != Some(epoch) {
+            self.permutation = (0..examples).collect();
+            let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(self.seed, &format!("epoch {epoch}")));
+            self.permutation.shuffle(&mut rng);
+            self.epoch = Some(epoch);
+        }
+        self.permutation[position % examples]
+    }
+}
+
+/// The mean negative log-likelihood over all rows (nats), and its gradient.
+pub fn mean_nll(log_probs: &[f32]) -> Loss {
+    let n = log_probs.len() as f32;
+    (-log_probs.iter().sum::<f32>() / n, vec![-1.0 / n; log_probs.len()])
+}
