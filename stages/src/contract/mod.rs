@@ -11,6 +11,6 @@ mod error;
 mod kind;
 
 pub use artifact::{Arity, Artifact, Coordinates, Input, Output};
-pub use context::{Context, Progress};
+pub use context::{Context, Progress, derive_seed};
 pub use error::{ParamError, StageError};
 pub use kind::{Kind, Registry, Stage};

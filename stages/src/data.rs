@@ -1,0 +1,1 @@
+//! The `data` stage: a world's demonstrations, training prompts and evaluation prompts.

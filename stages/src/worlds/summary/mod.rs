@@ -1,0 +1,88 @@
+//! Summary: list the facts of a document that its topic makes salient.
+//!
+//! `sport rain heavy tennis late gold rising football mixed train slow` has the topic `sport`, so the facts on
+//! sport are salient: `tennis late football mixed`, or the two in the other order. Facts are an entity and a
+//! value; each entity belongs to one topic, which only examples tell.
+//!
+//! Out of distribution: documents of 8 or 9 facts instead of 5 or 6, with 1 or 4 salient ones instead of 2
+//! or 3, made of pairs of entity and value that training never shows.
+
+mod demonstrate;
+mod document;
+
+use rand::{
+    Rng,
+    seq::{IndexedRandom, SliceRandom, index},
+};
+use rand_chacha::ChaCha8Rng;
+
+pub use document::{Document, Fact, TOPICS, VALUES, topic_of};
+
+use super::{
+    World,
+    words::{any, held_out, lexicon},
+};
+
+/// See the [module](self).
+pub struct Summary;
+
+impl World for Summary {
+    fn name(&self) -> &'static str {
+        "summary"
+    }
+
+    fn about(&self) -> &'static str {
+        "list the facts that the document's topic makes salient, each once, and no other"
+    }
+
+    fn draw(&self, out_of_distribution: bool, rng: &mut ChaCha8Rng) -> Vec<String> {
+        let (facts, salient) = if out_of_distribution {
+            (rng.random_range(8..=9), if rng.random() { 1 } else { 4 })
+        } else {
+            (rng.random_range(5..=6), rng.random_range(2..=3))
+        };
+        vec![document(facts, salient, out_of_distribution, rng).to_string()]
+    }
+
+    fn demonstrate(&self, prompt: &str, m: usize, rng: &mut ChaCha8Rng) -> Option<String> {
+        let facts = demonstrate::demonstrate(&Document::parse(prompt)?, m, rng);
+        Some(facts.iter().map(Fact::to_string).collect::<Vec<_>>().join(" "))
+    }
+
+    /// Any order of up to four facts.
+    fn default_m(&self) -> usize {
+        24
+    }
+
+    fn lexicon(&self) -> Vec<String> {
+        let topics = TOPICS.iter().flat_map(|(topic, entities)| std::iter::once(*topic).chain(*entities));
+        lexicon(topics.chain(VALUES))
+    }
+
+    fn max_response_words(&self) -> usize {
+        2 * demonstrate::MOST_FACTS
+    }
+}
+
+/// A document with that many facts, of which `salient` are on its topic, in random order.
+fn document(facts: usize, salient: usize, unseen: bool, rng: &mut ChaCha8Rng) -> Document {
+    let (topic, on_topic) = TOPICS.choose(rng).copied().unwrap_or(TOPICS[0]);
+    let others: Vec<&str> =
+        TOPICS.iter().filter(|(name, _)| *name != topic).flat_map(|(_, entities)| *entities).collect();
+    let mut entities: Vec<&str> =
+        index::sample(rng, on_topic.len(), salient).iter().map(|i| on_topic[i]).collect();
+    entities.extend(index::sample(rng, others.len(), facts - salient).iter().map(|i| others[i]));
+    entities.shuffle(rng);
+    let facts = entities.into_iter().map(|entity| fact(entity, unseen, rng)).collect();
+    Document { topic, facts }
+}
+
+/// A fact on the entity: one pair of entity and value of eight never stands in training.
+fn fact(entity: &'static str, unseen: bool, rng: &mut ChaCha8Rng) -> Fact {
+    loop {
+        let fact = Fact { entity, value: any(&VALUES, rng) };
+        if held_out(&fact.to_string(), 8) == unseen {
+            return fact;
+        }
+    }
+}
