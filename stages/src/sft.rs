@@ -80,9 +80,10 @@ impl Size {
             num_attention_heads: self.heads,
             num_key_value_heads: self.kv_heads,
             head_dim: self.width / self.heads,
-            max_position_embeddings: self.context,
+            rope_theta: 10_000.0,
+            rms_norm_eps: 1e-5,
             tie_word_embeddings: true,
-            ..Config::default()
+            max_position_embeddings: self.context,
         }
     }
 

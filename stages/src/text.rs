@@ -15,6 +15,12 @@ pub const REWRITE: &str = "<rewrite>";
 /// The special tokens of every tokenizer that is trained here; `<unk>` is the tokenizer's own.
 pub const SPECIALS: [&str; 3] = [SEPARATOR, END, REWRITE];
 
+impl From<lm::Error> for StageError {
+    fn from(e: lm::Error) -> Self {
+        Self::because("the language model refused", e)
+    }
+}
+
 /// A tokenizer and the ids of the special tokens.
 #[derive(Clone)]
 pub struct Codec {

@@ -106,12 +106,12 @@ pub fn train(
     let (adam, schedule) = training.optimizer();
     let (mut trainer, mut curve) = match resume(&ctx.checkpoints, &adam, &schedule)? {
         Some(resumed) => resumed,
-        None => (Trainer::new(start, adam, schedule), vec![]),
+        None => (Trainer::new(start, adam, schedule)?, vec![]),
     };
     let mut order = Order::new(ctx.seed("order"), task.examples());
     let point = (training.steps / 50).max(1); // a checkpoint falls on a point: no loss is waiting then
     let mut losses = vec![];
-    for step in trainer.steps()..training.steps {
+    for step in trainer.steps() as usize..training.steps {
         let examples = order.batch(step, training.batch);
         let report = trainer.step(&task.batch(&examples), |outputs| task.loss(&examples, outputs))?;
         losses.push(report.loss);

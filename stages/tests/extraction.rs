@@ -26,8 +26,10 @@ fn reward_model(codec: &Codec, seed: u64) -> Model {
         num_attention_heads: 2,
         num_key_value_heads: 1,
         head_dim: 8,
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-5,
+        tie_word_embeddings: true,
         max_position_embeddings: 64,
-        ..Config::default()
     };
     Model::new(config, Head::Lm, seed).unwrap()
 }

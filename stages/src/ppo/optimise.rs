@@ -55,7 +55,7 @@ pub fn optimise(
 
     let mut state = match State::resume(&ctx.checkpoints, params)? {
         Some(state) => state,
-        None => State::start(params, start),
+        None => State::start(params, start)?,
     };
     let mut order = Order::new(ctx.seed("prompts"), prompts.len());
     let every = (params.updates / 5).max(1);
@@ -87,15 +87,15 @@ pub fn optimise(
 }
 
 impl State {
-    fn start(params: &Params, start: &Policy) -> Self {
+    fn start(params: &Params, start: &Policy) -> Result<Self, StageError> {
         let (policy, critic) = optimizers(params);
-        Self {
-            policy: Trainer::new(start.model.clone(), policy.0, policy.1),
-            critic: Trainer::new(start.model.with_head(Head::Scalar), critic.0, critic.1),
+        Ok(Self {
+            policy: Trainer::new(start.model.clone(), policy.0, policy.1)?,
+            critic: Trainer::new(start.model.with_head(Head::Scalar), critic.0, critic.1)?,
             kl: params.kl,
             curve: vec![],
             updates: 0,
-        }
+        })
     }
 
     /// Some epochs over the minibatches of a rollout. What the policy's steps looked like, in order.

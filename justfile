@@ -1,0 +1,29 @@
+# Developers' tasks: `just` lists them.
+
+_list:
+    @just --list
+
+# The default experiment
+run *ARGS:
+    cargo run --release -- run {{ARGS}}
+
+# All tests, as the README has them
+test *ARGS:
+    cargo test --release --workspace {{ARGS}}
+
+# All that must pass before a change lands
+ci:
+    .ci/run
+
+# Format, then lint
+tidy:
+    cargo fmt --all
+    cargo clippy --release --workspace --all-targets -- -D warnings
+
+# Tokens per second of training, scoring and sampling on this machine
+throughput:
+    cargo run --release -p lm --example throughput
+
+# Open the last report
+report:
+    xdg-open reports/seq2seq-reward/index.html

@@ -1,0 +1,214 @@
+//! Every stage on a tiny configuration, through the contract: what it leaves can be read, makes sense, and is
+//! the same however often, with however many threads and after whatever kills it is made.
+
+mod common;
+
+use std::{collections::BTreeMap, path::{Path, PathBuf}};
+
+use common::Workshop;
+use serde_json::json;
+use stages::{
+    contract::StageError,
+    dataset::{self, CurvePoint, Demonstration, Measurement, Pair, Prompt, Response},
+};
+
+/// All outputs of a small run of one world.
+struct Run {
+    workshop: Workshop,
+    data: PathBuf,
+    sft: PathBuf,
+    pairs: PathBuf,
+    rm: BTreeMap<&'static str, PathBuf>,
+    ppo: BTreeMap<&'static str, PathBuf>,
+    judge: PathBuf,
+}
+
+fn training(steps: usize) -> serde_json::Value {
+    json!({ "steps": steps, "batch": 16, "lr": 3e-3, "warmup": 5 })
+}
+
+fn ppo_params(arm: &str) -> serde_json::Value {
+    json!({ "arm": arm, "updates": 3, "batch": 16, "epochs": 2, "minibatches": 2, "calibration": 32 })
+}
+
+fn run(world: &str) -> Run {
+    let w = Workshop::new();
+    let params = json!({ "world": world, "demonstrations": 400, "prompts": 120, "evaluation": 12 });
+    let data = w.run("data", "data", params, &[]);
+    let one = |path: PathBuf| vec![path];
+    let params = json!({
+        "training": training(60), "held_out": 32,
+        "model": { "width": 32, "layers": 2, "heads": 2, "kv_heads": 1, "feed_forward": 48 },
+    });
+    let sft = w.run("sft", "sft", params, &[("demonstrations", one(data.join("demonstrations")))]);
+    let evaluation = ("evaluation", one(data.join("evaluation")));
+    let prompts = ("prompts", one(data.join("prompts")));
+    let policy = ("policy", one(sft.join("model")));
+    let params = json!({ "world": world, "prompts": 100 });
+    let pairs = w.run("pairs", "preferences", params, &[policy.clone(), prompts.clone(), evaluation]);
+
+    let (mut rm, mut ppo, mut answers) = (BTreeMap::new(), BTreeMap::new(), vec![]);
+    let answer = |name: &str, arm: &str, model: PathBuf| {
+        let inputs =
+            [("policy", one(model)), ("reference", one(sft.join("model"))), ("prompts", one(data.join("evaluation")))];
+        w.run(name, "sample", json!({ "arm": arm }), &inputs).join("responses")
+    };
+    answers.push(answer("answers-sft", "sft", sft.join("model")));
+    for objective in ["binary", "sequence"] {
+        let inputs = [("init", one(sft.join("model"))), ("pairs", one(pairs.join("pairs")))];
+        let params = json!({ "objective": objective, "training": training(20) });
+        let reward = w.run(&format!("rm-{objective}"), "reward-model", params, &inputs);
+        let inputs = [policy.clone(), ("reward", one(reward.join("reward"))), prompts.clone()];
+        let arm = format!("ppo-{objective}");
+        let trained = w.run(&arm, "ppo", ppo_params(&arm), &inputs);
+        answers.push(answer(&format!("answers-{objective}"), &arm, trained.join("model")));
+        rm.insert(objective, reward);
+        ppo.insert(objective, trained);
+    }
+    let params = json!({ "world": world, "ppo": ppo_params("ppo-gold") });
+    let gold = w.run("ppo-gold", "ppo-gold", params, &[policy, prompts]);
+    answers.push(answer("answers-gold", "ppo-gold", gold.join("model")));
+    ppo.insert("gold", gold);
+    let params = json!({ "world": world, "baselines": ["sft", "ppo-binary"] });
+    let judge = w.run("judge", "judge", params, &[("responses", answers)]);
+    Run { workshop: w, data, sft, pairs, rm, ppo, judge }
+}
+
+fn read<R: dataset::Row>(path: PathBuf) -> Vec<R> {
+    dataset::read(&path).unwrap()
+}
+
+fn values(rows: &[Measurement], arm: &str, metric: &str) -> Vec<f32> {
+    rows.iter().filter(|m| m.arm == arm && m.metric == metric).map(|m| m.value).collect()
+}
+
+#[test]
+fn every_stage_of_every_world_leaves_what_it_declares() {
+    for world in ["safety", "summary", "dialogue"] {
+        let run = run(world);
+        let demonstrations: Vec<Demonstration> = read(run.data.join("demonstrations"));
+        assert_eq!(demonstrations.len(), 400);
+        let evaluation: Vec<Prompt> = read(run.data.join("evaluation"));
+        let count = |split: &str| evaluation.iter().filter(|p| p.split == split).count();
+        assert_eq!((count("in"), count("out"), evaluation.len()), (12, 12, 24), "{world}");
+
+        let curve: Vec<CurvePoint> = read(run.sft.join("curve"));
+        assert!(curve.last().unwrap().value < 0.8 * curve[0].value, "{world}: SFT does not learn: {curve:?}");
+
+        let pairs: Vec<Pair> = read(run.pairs.join("pairs"));
+        assert!(pairs.iter().all(|p| p.chosen != p.rejected));
+        assert!(["train", "in", "out"].iter().all(|s| pairs.iter().any(|p| p.split == *s)), "{world}");
+
+        for (objective, folder) in &run.rm {
+            let rows: Vec<Measurement> = read(folder.join("evaluation"));
+            let accuracy = values(&rows, &format!("rm-{objective}"), "accuracy");
+            assert_eq!(accuracy.len(), pairs.iter().filter(|p| p.split != "train").count());
+            assert!(accuracy.iter().all(|a| [0.0, 0.5, 1.0].contains(a)));
+        }
+        for arm in run.ppo.values() {
+            let curve: Vec<CurvePoint> = read(arm.join("curve"));
+            let of = |metric: &str| -> Vec<f32> {
+                curve.iter().filter(|p| p.metric == metric).map(|p| p.value).collect()
+            };
+            // Old and new log-probabilities come from the same kernels: exactly 1, not nearly.
+            assert_eq!(of("first_ratio_deviation"), [0.0; 3], "{world}");
+            assert_eq!(of("kl")[0], 0.0, "{world}: the policy starts as the reference");
+            assert!(of("ratio_variance").iter().all(|v| *v > 0.0), "{world}: the policy does not move");
+        }
+        let verdicts: Vec<Measurement> = read(run.judge.join("verdicts"));
+        for arm in ["sft", "ppo-binary", "ppo-sequence", "ppo-gold"] {
+            for metric in ["gold", "chance", "length", "kl", "ended"] {
+                assert_eq!(values(&verdicts, arm, metric).len(), 24, "{world} {arm} {metric}");
+            }
+            let judged = values(&verdicts, arm, "refusal").len() + values(&verdicts, arm, "harm").len();
+            assert_eq!(judged, 24, "{world} {arm}: each prompt is harmless or harmful");
+        }
+        assert!(values(&verdicts, "sft", "kl").iter().all(|kl| *kl == 0.0));
+        assert!(values(&verdicts, "ppo-gold", "kl").iter().sum::<f32>() > 0.0);
+        // Who wins against the other loses against oneself.
+        let wins: f32 = values(&verdicts, "ppo-binary", "win_vs_sft").iter().sum();
+        let losses: f32 = values(&verdicts, "sft", "win_vs_ppo-binary").iter().sum();
+        assert_eq!(wins + losses, 24.0);
+    }
+}
+
+/// All files below a folder with their bytes.
+fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(bytes(&path).into_iter().map(|(p, b)| (Path::new(folder.file_name().unwrap()).join(p), b)));
+        } else {
+            files.insert(path.file_name().unwrap().into(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+#[test]
+fn the_thread_count_changes_no_byte() {
+    let with_threads = |n: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+        let run = pool.install(|| run("summary"));
+        let folders = [&run.data, &run.sft, &run.pairs, &run.judge].into_iter();
+        let folders = folders.chain(run.rm.values()).chain(run.ppo.values());
+        folders.map(|f| bytes(f)).collect::<Vec<_>>()
+    };
+    assert!(with_threads(1) == with_threads(2));
+}
+
+#[test]
+fn a_killed_training_goes_on_to_the_same_bytes() {
+    let run = run("dialogue");
+    let w = &run.workshop;
+    let one = |path: PathBuf| vec![path];
+
+    let inputs = [("init", one(run.sft.join("model"))), ("pairs", one(run.pairs.join("pairs")))];
+    let params = json!({ "objective": "sequence", "training": training(20) });
+    w.run_and_kill("rm-again", "reward-model", params.clone(), &inputs, 17);
+    let again = w.run("rm-again", "reward-model", params, &inputs);
+    assert!(bytes(&again) == bytes(&run.rm["sequence"]));
+
+    let inputs = [
+        ("policy", one(run.sft.join("model"))),
+        ("reward", one(run.rm["binary"].join("reward"))),
+        ("prompts", one(run.data.join("prompts"))),
+    ];
+    w.run_and_kill("ppo-again", "ppo", ppo_params("ppo-binary"), &inputs, 3);
+    let again = w.run("ppo-again", "ppo", ppo_params("ppo-binary"), &inputs);
+    assert!(bytes(&again) == bytes(&run.ppo["binary"]));
+}
+
+#[test]
+fn what_cannot_work_is_said_plainly() {
+    let run = run("summary");
+    let w = &run.workshop;
+    let says = |result: Result<PathBuf, StageError>, parts: &[&str]| {
+        let e = result.expect_err("it should fail");
+        let source = e.source.as_ref().map(ToString::to_string).unwrap_or_default();
+        let text = format!("{} {source} {}", e.message, e.hint.unwrap_or_default());
+        assert!(parts.iter().all(|p| text.contains(p)), "{text:?} lacks one of {parts:?}");
+    };
+    let demonstrations = vec![run.data.join("demonstrations")];
+    let inputs = [("demonstrations", demonstrations.clone())];
+    says(w.try_run("a", "sft", json!({ "held_out": 400 }), &inputs), &["400 demonstrations", "held_out"]);
+    says(w.try_run("b", "sft", json!({ "training": { "lr": -1.0 } }), &inputs), &["training.lr", "-1"]);
+    says(w.try_run("c", "sft", json!({ "model": { "heads": 0 } }), &inputs), &["heads", "0"]);
+    says(w.try_run("d", "sft", json!({ "modle": {} }), &inputs), &["modle", "model"]);
+    says(w.try_run("e", "data", json!({ "world": "sumary" }), &[]), &["sumary", "summary"]);
+    let wrong = [("demonstrations", vec![run.data.join("prompts")])];
+    says(w.try_run("f", "sft", json!({}), &wrong), &["expected the columns", "response"]);
+    let twice = vec![run.workshop.run(
+        "answers-other",
+        "sample",
+        json!({ "arm": "sft" }),
+        &[
+            ("policy", vec![run.sft.join("model")]),
+            ("reference", vec![run.sft.join("model")]),
+            ("prompts", vec![run.data.join("evaluation")]),
+        ],
+    ).join("responses")];
+    let params = json!({ "world": "summary", "baselines": ["sfft"] });
+    says(w.try_run("g", "judge", params, &[("responses", twice)]), &["sfft", "`sft`", "baselines"]);
+}
