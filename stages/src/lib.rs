@@ -3,5 +3,6 @@
 pub mod annotator;
 pub mod contract;
 pub mod data;
+pub mod dataset;
 pub mod oracle;
 pub mod worlds;

@@ -1,0 +1,276 @@
+//! The datasets that stages exchange: Arrow IPC files whose schemas are declared once, here, and checked
+//! wherever a file is written or read.
+
+use std::{fs::File, io::BufWriter, path::Path, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array},
+    datatypes::{DataType, Field, Float32Type, Schema, UInt32Type},
+    ipc::{reader::FileReader, writer::FileWriter},
+};
+use thiserror::Error;
+
+/// A row of a dataset: its artifact type and its columns.
+pub trait Row: Sized {
+    /// The artifact type that the contract speaks of.
+    const ARTIFACT: &'static str;
+    /// Column names and types, in order; no column takes nulls.
+    fn columns() -> Vec<(&'static str, DataType)>;
+    fn to_arrays(rows: &[Self]) -> Vec<ArrayRef>;
+    /// Rows from arrays that have passed the schema check.
+    fn from_arrays(arrays: &[ArrayRef]) -> Vec<Self>;
+}
+
+/// Why a dataset could not be written or read.
+#[derive(Debug, Error)]
+pub enum DatasetError {
+    #[error("`{path}` could not be {verb}: {source}")]
+    Io { path: String, verb: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("`{path}` is no dataset of {artifact}: expected the columns {expected}, found {found}")]
+    Schema { path: String, artifact: &'static str, expected: String, found: String },
+    #[error("`{path}`: column `{column}` has {nulls} missing values, expected none")]
+    Nulls { path: String, column: String, nulls: usize },
+}
+
+impl From<DatasetError> for crate::contract::StageError {
+    fn from(e: DatasetError) -> Self {
+        Self::because("a dataset could not be used", e)
+    }
+}
+
+fn schema<R: Row>() -> Schema {
+    Schema::new(R::columns().into_iter().map(|(n, t)| Field::new(n, t, false)).collect::<Vec<_>>())
+}
+
+fn io<E: std::error::Error + Send + Sync + 'static>(
+    path: &Path,
+    verb: &'static str,
+) -> impl FnOnce(E) -> DatasetError {
+    let path = path.display().to_string();
+    move |e| DatasetError::Io { path, verb, source: Box::new(e) }
+}
+
+/// Writes rows as one Arrow IPC file.
+pub fn write<R: Row>(path: &Path, rows: &[R]) -> Result<(), DatasetError> {
+    let schema = Arc::new(schema::<R>());
+    let batch = RecordBatch::try_new(schema.clone(), R::to_arrays(rows)).map_err(io(path, "written"))?;
+    let file = BufWriter::new(File::create(path).map_err(io(path, "written"))?);
+    let mut writer = FileWriter::try_new(file, &schema).map_err(io(path, "written"))?;
+    writer.write(&batch).map_err(io(path, "written"))?;
+    writer.finish().map_err(io(path, "written"))
+}
+
+/// Reads the rows of an Arrow IPC file with exactly the declared columns.
+pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, DatasetError> {
+    let file = File::open(path).map_err(io(path, "read"))?;
+    let reader = FileReader::try_new(file, None).map_err(io(path, "read"))?;
+    let describe = |s: &Schema| {
+        let of = |f: &Arc<Field>| format!("{}: {}", f.name(), f.data_type());
+        s.fields().iter().map(of).collect::<Vec<_>>().join(", ")
+    };
+    let (expected, found) = (describe(&schema::<R>()), describe(&reader.schema()));
+    if expected != found {
+        let path = path.display().to_string();
+        return Err(DatasetError::Schema { path, artifact: R::ARTIFACT, expected, found });
+    }
+    let mut rows = vec![];
+    for batch in reader {
+        let batch = batch.map_err(io(path, "read"))?;
+        for (column, (name, _)) in batch.columns().iter().zip(R::columns()) {
+            if column.null_count() > 0 {
+                let (path, column, nulls) = (path.display().to_string(), name.into(), column.null_count());
+                return Err(DatasetError::Nulls { path, column, nulls });
+            }
+        }
+        rows.extend(R::from_arrays(batch.columns()));
+    }
+    Ok(rows)
+}
+
+/// A Rust type that a column can hold.
+trait Cell: Sized {
+    fn data_type() -> DataType;
+    fn array<'a>(cells: impl Iterator<Item = &'a Self>) -> ArrayRef
+    where
+        Self: 'a;
+    fn cells(array: &ArrayRef) -> Vec<Self>;
+}
+
+impl Cell for String {
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+    fn array<'a>(cells: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(cells))
+    }
+    fn cells(array: &ArrayRef) -> Vec<Self> {
+        array.as_string::<i32>().iter().map(|s| s.unwrap_or_default().to_string()).collect()
+    }
+}
+
+impl Cell for u32 {
+    fn data_type() -> DataType {
+        DataType::UInt32
+    }
+    fn array<'a>(cells: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(UInt32Array::from_iter_values(cells.copied()))
+    }
+    fn cells(array: &ArrayRef) -> Vec<Self> {
+        array.as_primitive::<UInt32Type>().values().to_vec()
+    }
+}
+
+impl Cell for f32 {
+    fn data_type() -> DataType {
+        DataType::Float32
+    }
+    fn array<'a>(cells: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(Float32Array::from_iter_values(cells.copied()))
+    }
+    fn cells(array: &ArrayRef) -> Vec<Self> {
+        array.as_primitive::<Float32Type>().values().to_vec()
+    }
+}
+
+impl Cell for bool {
+    fn data_type() -> DataType {
+        DataType::Boolean
+    }
+    fn array<'a>(cells: impl Iterator<Item = &'a Self>) -> ArrayRef {
+        Arc::new(BooleanArray::from_iter(cells.map(|b| Some(*b))))
+    }
+    fn cells(array: &ArrayRef) -> Vec<Self> {
+        array.as_boolean().iter().map(|b| b.unwrap_or_default()).collect()
+    }
+}
+
+/// Declares a row type and its artifact type in one place.
+macro_rules! dataset {
+    ($($(#[$doc:meta])* $row:ident = $artifact:literal { $($(#[$fdoc:meta])* $field:ident: $type:ty,)+ })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $row { $($(#[$fdoc])* pub $field: $type,)+ }
+
+        impl Row for $row {
+            const ARTIFACT: &'static str = $artifact;
+            fn columns() -> Vec<(&'static str, DataType)> {
+                vec![$((stringify!($field), <$type as Cell>::data_type()),)+]
+            }
+            fn to_arrays(rows: &[Self]) -> Vec<ArrayRef> {
+                vec![$(<$type as Cell>::array(rows.iter().map(|r| &r.$field)),)+]
+            }
+            fn from_arrays(arrays: &[ArrayRef]) -> Vec<Self> {
+                let mut arrays = arrays.iter();
+                $(let mut $field = <$type as Cell>::cells(arrays.next().expect("schema was checked")).into_iter();)+
+                std::iter::from_fn(|| Some(Self { $($field: $field.next()?,)+ })).collect()
+            }
+        }
+    )+};
+}
+
+dataset! {
+    /// What to imitate.
+    Demonstration = "demonstrations" {
+        prompt: String,
+        response: String,
+    }
+
+    /// A prompt to answer.
+    Prompt = "prompts" {
+        prompt: String,
+        /// `train`, `in` (held out, in distribution) or `out` (out of distribution).
+        split: String,
+    }
+
+    /// Two responses to a prompt, the first preferred by the annotator.
+    Pair = "pairs" {
+        prompt: String,
+        chosen: String,
+        rejected: String,
+        split: String,
+    }
+
+    /// What a policy answered.
+    Response = "responses" {
+        arm: String,
+        split: String,
+        /// The prompt's number in its split: the same in all arms.
+        item: u32,
+        prompt: String,
+        response: String,
+        /// KL divergence of the policy from the reference policy, summed over the response's tokens (nats).
+        kl: f32,
+        /// Whether the response came to its end token.
+        ended: bool,
+    }
+
+    /// One number about one item: what evaluation is made of.
+    Measurement = "measurements" {
+        arm: String,
+        split: String,
+        /// The prompt or pair measured: the same number is the same prompt in all arms.
+        item: u32,
+        metric: String,
+        value: f32,
+    }
+
+    /// One number at one step of training.
+    CurvePoint = "curves" {
+        arm: String,
+        step: u32,
+        metric: String,
+        value: f32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary folder")
+    }
+
+    #[test]
+    fn rows_survive_the_file() {
+        let dir = folder();
+        let path = dir.path().join("responses");
+        let row = |item: u32| Response {
+            arm: "sft".into(),
+            split: "in".into(),
+            item,
+            prompt: "a \"b\" \u{1F600}".into(),
+            response: String::new(),
+            kl: -0.5 * item as f32,
+            ended: item % 2 == 0,
+        };
+        let rows: Vec<_> = (0..300).map(row).collect();
+        write(&path, &rows).unwrap();
+        assert_eq!(read::<Response>(&path).unwrap(), rows);
+        let again = dir.path().join("again");
+        write(&again, &rows).unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), std::fs::read(again).unwrap());
+    }
+
+    #[test]
+    fn another_dataset_is_refused_by_its_columns() {
+        let dir = folder();
+        let path = dir.path().join("x");
+        write(&path, &[Demonstration { prompt: "p".into(), response: "r".into() }]).unwrap();
+        let message = read::<Prompt>(&path).unwrap_err().to_string();
+        assert!(message.contains("expected the columns prompt: Utf8, split: Utf8"), "{message}");
+        assert!(message.contains("found prompt: Utf8, response: Utf8"), "{message}");
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let dir = folder();
+        let path = dir.path().join("x");
+        write(&path, &[Demonstration { prompt: "p".into(), response: "r".into() }]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for end in [0, 1, 8, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..end]).unwrap();
+            assert!(read::<Demonstration>(&path).is_err(), "{end} bytes of {}", bytes.len());
+        }
+    }
+}
