@@ -1,0 +1,119 @@
+//! The decoder: Llama's architecture (Touvron et al., 2023) over any implementation of the operations.
+
+use crate::batch::Packed;
+use crate::config::{Config, Head};
+use crate::ops::{Attention, Matrix, Ops, Rope, Vector};
+use crate::parameters::{PER_LAYER, Slot, slots};
+use dfdx::prelude::{Tape, TensorFromVec};
+use std::sync::Arc;
+
+pub(crate) struct Decoder<O: Ops> {
+    pub config: Config,
+    pub head: Head,
+    pub slots: Arc<Vec<Slot>>,
+    /// One for each slot, in its order.
+    pub parameters: Vec<Matrix<O::Device>>,
+    pub rope: Arc<Rope>,
+}
+
+impl<O: Ops> Clone for Decoder<O> {
+    fn clone(&self) -> Self {
+        Decoder {
+            config: self.config.clone(),
+            head: self.head,
+            slots: self.slots.clone(),
+            parameters: self.parameters.clone(),
+            rope: self.rope.clone(),
+        }
+    }
+}
+
+/// The parameters of one layer.
+pub(crate) struct Layer<'a, D: dfdx::prelude::Storage<f32>> {
+    pub attention_norm: &'a Matrix<D>,
+    pub qkv: &'a Matrix<D>,
+    pub output: &'a Matrix<D>,
+    pub mlp_norm: &'a Matrix<D>,
+    pub gate_up: &'a Matrix<D>,
+    pub down: &'a Matrix<D>,
+}
+
+impl<O: Ops> Decoder<O> {
+    /// A decoder with these values for its parameters, in the order of [`slots`]. The configuration is valid.
+    pub fn new(config: Config, head: Head, device: &O::Device, values: Vec<Vec<f32>>) -> Self {
+        let slots = slots(&config, head);
+        let parameters = slots
+            .iter()
+            .zip(values)
+            .map(|(slot, values)| device.tensor_from_vec(values, (slot.rows, slot.columns)))
+            .collect();
+        let rope = Rope::new(config.max_position_embeddings, config.head_dim, config.rope_theta);
+        Decoder { config, head, slots: Arc::new(slots), parameters, rope: Arc::new(rope) }
+    }
+
+    pub fn embedding(&self) -> &Matrix<O::Device> {
+        &self.parameters[0]
+    }
+
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = Layer<'_, O::Device>> {
+        let all = &self.parameters[1..][..PER_LAYER * self.config.num_hidden_layers];
+        all.chunks_exact(PER_LAYER).map(|p| Layer {
+            attention_norm: &p[0],
+            qkv: &p[1],
+            output: &p[2],
+            mlp_norm: &p[3],
+            gate_up: &p[4],
+            down: &p[5],
+        })
+    }
+
+    pub fn norm(&self) -> &Matrix<O::Device> {
+        &self.parameters[1 + PER_LAYER * self.config.num_hidden_layers]
+    }
+
+    fn after_norm(&self) -> &[Matrix<O::Device>] {
+        &self.parameters[2 + PER_LAYER * self.config.num_hidden_layers..]
+    }
+
+    /// The matrix that gives logits; for a decoder with a language-model head.
+    pub fn unembedding(&self) -> &Matrix<O::Device> {
+        self.after_norm().first().unwrap_or(self.embedding())
+    }
+
+    /// The last hidden states, normalized, of the rows of the batch: `[rows, hidden_size]`.
+    pub fn hidden<T: Tape<f32, O::Device>>(&self, batch: &Packed, tape: T) -> Matrix<O::Device, T> {
+        let eps = self.config.rms_norm_eps;
+        let attention = Arc::new(Attention {
+            heads: self.config.num_attention_heads,
+            key_value_heads: self.config.num_key_value_heads,
+            head_dim: self.config.head_dim,
+            rope: self.rope.clone(),
+            starts: batch.starts.clone(),
+        });
+        let mut x = O::embedding(self.embedding(), &batch.tokens, tape);
+        let last = self.config.num_hidden_layers - 1;
+        for (index, layer) in self.layers().enumerate() {
+            let h = O::rms_norm(x.retaped::<T>(), layer.attention_norm, eps);
+            let mut h = O::attention(O::linear(h, layer.qkv, None), &attention);
+            if index == last {
+                // After the last attention no position looks at another: go on with the wanted rows only.
+                h = O::gather(h, &batch.rows);
+                x = O::gather(x, &batch.rows);
+            }
+            x = O::linear(h, layer.output, Some(x));
+            let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, eps);
+            let h = O::swiglu(O::linear(h, layer.gate_up, None));
+            x = O::linear(h, layer.down, Some(x));
+        }
+        O::rms_norm(x, self.norm(), eps)
+    }
+
+    /// One number for each row: the log-probability of the next token, or the scalar head's value.
+    pub fn outputs<T: Tape<f32, O::Device>>(&self, batch: &Packed, tape: T) -> Vector<O::Device, T> {
+        let x = self.hidden(batch, tape);
+        match (self.head, self.after_norm()) {
+            (Head::Scalar, [weight, bias]) => O::scalar_head(x, weight, bias),
+            _ => O::linear_log_prob(x, self.unembedding(), &batch.targets),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The rows of a matrix that are wanted further on.
+
+use super::view::view;
+use super::{Cpu, Matrix, Tape, add, take, tensor};
+use dfdx::prelude::{HasShape, PutTape, SplitTape};
+
+pub(super) fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Matrix<Cpu, T> {
+    let (x, mut tape) = x.split_tape();
+    let width = x.shape().1;
+    let values = view(&x);
+    let mut y = Vec::with_capacity(rows.len() * width);
+    for &row in rows {
+        y.extend_from_slice(&values[row * width..][..width]);
+    }
+    let y = tensor(&x, y, (rows.len(), width));
+    let (out, x, rows) = (y.ghost(), x.ghost(), rows.to_vec());
+    tape.add_backward_op(move |gradients| {
+        let dy = take(gradients.get_or_alloc_mut(&out)?);
+        let dx = gradients.get_or_alloc_mut(&x)?;
+        for (dy, &row) in dy.chunks_exact(width).zip(&rows) {
+            add(&mut dx[row * width..][..width], dy);
+        }
+        Ok(())
+    });
+    y.put_tape(tape)
+}

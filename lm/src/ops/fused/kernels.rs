@@ -1,0 +1,187 @@
+//! Arithmetic on rows, in blocks that the compiler turns into vector instructions. Sums have a fixed order.
+
+const LANES: usize = 16;
+
+/// `e^x` within 2 units in the last place, between `f32`'s smallest normal number and its greatest.
+///
+/// `x = n ln 2 + r` with whole `n`; a polynomial gives `e^r`, and `2^n` goes to the exponent's bits.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    // Adding and taking away 1.5 * 2^23 rounds to a whole number, which stays in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    // ln 2 in two parts: the first has few bits, so `n * LN2_HIGH` is exact.
+    const LN2_HIGH: f32 = 0.693_145_75;
+    const LN2_LOW: f32 = 1.428_606_8e-6;
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
+    let mut p = 1.0 / 720.0;
+    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = r.mul_add(p, coefficient);
+    }
+    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
+}
+
+#[inline(always)]
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+#[inline(always)]
+fn lanes(block: &[f32], pad: f32) -> [f32; LANES] {
+    let mut lanes = [pad; LANES];
+    lanes[..block.len()].copy_from_slice(block);
+    lanes
+}
+
+#[inline(always)]
+fn sum_lanes(lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    let mut sums = lanes;
+    while half > 0 {
+        for i in 0..half {
+            sums[i] += sums[i + half];
+        }
+        half /= 2;
+    }
+    sums[0]
+}
+
+/// `sum of a[i] * b[i]`
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (a, a_tail) = a.as_chunks::<LANES>();
+    let (b, b_tail) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            sums[i] = a[i].mul_add(b[i], sums[i]);
+        }
+    }
+    if !a_tail.is_empty() {
+        let (a, b) = (lanes(a_tail, 0.0), lanes(b_tail, 0.0));
+        for i in 0..LANES {
+            sums[i] = a[i].mul_add(b[i], sums[i]);
+        }
+    }
+    sum_lanes(sums)
+}
+
+#[inline(always)]
+pub(crate) fn max(row: &[f32]) -> f32 {
+    let (blocks, tail) = row.as_chunks::<LANES>();
+    let mut most = lanes(tail, f32::NEG_INFINITY);
+    for block in blocks {
+        for i in 0..LANES {
+            most[i] = if block[i] > most[i] { block[i] } else { most[i] };
+        }
+    }
+    most.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+}
+
+/// Turns a row of scores into probabilities and gives `log(sum(exp(scores)))`.
+#[inline(always)]
+pub(crate) fn softmax(row: &mut [f32]) -> f32 {
+    let most = max(row);
+    let mut sums = [0.0; LANES];
+    let (blocks, tail) = row.as_chunks_mut::<LANES>();
+    for block in &mut *blocks {
+        for i in 0..LANES {
+            block[i] = exp(block[i] - most);
+            sums[i] += block[i];
+        }
+    }
+    if !tail.is_empty() {
+        let mut block = lanes(tail, f32::NEG_INFINITY);
+        for x in &mut block {
+            *x = exp(*x - most);
+        }
+        tail.copy_from_slice(&block[..tail.len()]);
+        for (sum, x) in sums.iter_mut().zip(&*tail) {
+            *sum += x;
+        }
+    }
+    let sum = sum_lanes(sums);
+    let scale = 1.0 / sum;
+    for x in row {
+        *x *= scale;
+    }
+    most + sum.ln()
+}
+
+/// Writes `x / sqrt(mean(x^2) + eps) * gain` and gives `1 / sqrt(mean(x^2) + eps)`.
+#[inline(always)]
+pub(crate) fn rms_norm(x: &[f32], gain: &[f32], eps: f32, y: &mut [f32]) -> f32 {
+    let scale = 1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt();
+    for ((y, x), gain) in y.iter_mut().zip(x).zip(gain) {
+        *y = x * scale * gain;
+    }
+    scale
+}
+
+/// Writes `silu(gate) * up` for one row of `[gate | up]`.
+#[inline(always)]
+pub(crate) fn swiglu(x: &[f32], y: &mut [f32]) {
+    let (gate, up) = x.split_at(y.len());
+    for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+        *y = gate * sigmoid(gate) * up;
+    }
+}
+
+/// `y = sum of weights[i] * (row i)` for rows of `y.len()` values, `stride` apart. A block of `y` stays in
+/// registers while the rows stream by.
+#[inline(always)]
+pub(crate) fn weighted_sum(weights: &[f32], rows: &[f32], stride: usize, y: &mut [f32]) {
+    let (blocks, tail) = y.as_chunks_mut::<LANES>();
+    let done = blocks.len() * LANES;
+    for (b, block) in blocks.iter_mut().enumerate() {
+        let mut sums = [0.0; LANES];
+        for (&weight, row) in weights.iter().zip(rows[b * LANES..].chunks(stride)) {
+            for i in 0..LANES {
+                sums[i] = weight.mul_add(row[i], sums[i]);
+            }
+        }
+        *block = sums;
+    }
+    if !tail.is_empty() {
+        tail.fill(0.0);
+        for (&weight, row) in weights.iter().zip(rows[done..].chunks(stride)) {
+            for (y, x) in tail.iter_mut().zip(row) {
+                *y = weight.mul_add(*x, *y);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close_over_its_range() {
+        for i in -8700..8800 {
+            let x = i as f32 / 100.0;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / exact - 1.0).abs() < 2.5e-7, "{x}");
+        }
+        assert!(exp(f32::NEG_INFINITY) < 1e-37 && exp(200.0).is_finite());
+    }
+
+    #[test]
+    fn rows_of_any_length() {
+        for len in 1..70 {
+            let row: Vec<f32> = (0..len).map(|i| ((i * 37) % 11) as f32 * 0.3 - 1.0).collect();
+            let plain: f32 = row.iter().map(|x| x * x).sum();
+            assert!((dot(&row, &row) - plain).abs() < 1e-4);
+            assert_eq!(max(&row), row.iter().copied().fold(f32::MIN, f32::max));
+            let mut p = row.clone();
+            let log_sum = softmax(&mut p);
+            let exact = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>();
+            assert!((f64::from(log_sum) - exact.ln()).abs() < 1e-5);
+            for (p, x) in p.iter().zip(&row) {
+                assert!((f64::from(*p) - f64::from(*x).exp() / exact).abs() < 1e-6);
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The operations on the CPU: each computes on plain slices and records one closure for its gradient.
+//!
+//! Work is split over rows, sequences or weights in chunks of fixed size, so that results are bit-identical for
+//! any number of threads. What a row gives depends on no other row of a batch, except through attention within
+//! its sequence: log-probabilities of a minibatch equal those of the whole batch, bit by bit.
+
+mod attention;
+mod embedding;
+mod gather;
+pub(crate) mod kernels;
+mod linear;
+pub(crate) mod log_prob;
+pub(crate) mod matmul;
+pub(crate) mod parallel;
+mod rms_norm;
+mod scalar_head;
+mod swiglu;
+pub(crate) mod view;
+
+use super::{Attention, Matrix, Ops, Vector};
+use dfdx::prelude::{Cpu, Shape, Storage, Tape, Tensor, TensorFromVec};
+use std::sync::Arc;
+
+/// The operations of a decoder on the CPU.
+pub(crate) struct Fused;
+
+/// Rows that one task of an element-wise operation takes.
+const ROWS: usize = 128;
+
+/// Takes a finished gradient out, so that its memory is freed early.
+fn take(gradient: &mut <Cpu as Storage<f32>>::Vec) -> Vec<f32> {
+    std::mem::take(&mut **gradient)
+}
+
+/// `a += b`
+fn add(a: &mut [f32], b: &[f32]) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a += b;
+    }
+}
+
+impl Ops for Fused {
+    type Device = Cpu;
+
+    fn embedding<T: Tape<f32, Cpu>>(weight: &Matrix<Cpu>, ids: &[u32], tape: T) -> Matrix<Cpu, T> {
+        embedding::embedding(weight, ids, tape)
+    }
+
+    fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>, eps: f32) -> Matrix<Cpu, T> {
+        rms_norm::rms_norm(x, gain, eps)
+    }
+
+    fn linear<T: Tape<f32, Cpu>>(
+        x: Matrix<Cpu, T>,
+        weight: &Matrix<Cpu>,
+        residual: Option<Matrix<Cpu, T>>,
+    ) -> Matrix<Cpu, T> {
+        linear::linear(x, weight, residual)
+    }
+
+    fn swiglu<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>) -> Matrix<Cpu, T> {
+        swiglu::swiglu(x)
+    }
+
+    fn attention<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, how: &Arc<Attention>) -> Matrix<Cpu, T> {
+        attention::attention(qkv, how)
+    }
+
+    fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Matrix<Cpu, T> {
+        gather::gather(x, rows)
+    }
+
+    fn linear_log_prob<T: Tape<f32, Cpu>>(
+        x: Matrix<Cpu, T>,
+        weight: &Matrix<Cpu>,
+        targets: &[u32],
+    ) -> Vector<Cpu, T> {
+        log_prob::linear_log_prob(x, weight, targets)
+    }
+
+    fn scalar_head<T: Tape<f32, Cpu>>(
+        x: Matrix<Cpu, T>,
+        weight: &Matrix<Cpu>,
+        bias: &Matrix<Cpu>,
+    ) -> Vector<Cpu, T> {
+        scalar_head::scalar_head(x, weight, bias)
+    }
+}
+
+/// A new tensor that owns `values`, without a copy.
+fn tensor<S: Shape>(like: &Tensor<impl Shape, f32, Cpu, impl Sized>, values: Vec<f32>, shape: S) -> Tensor<S, f32, Cpu> {
+    like.device().tensor_from_vec(values, shape)
+}

@@ -1,0 +1,51 @@
+//! RMSNorm: each row divided by its root mean square.
+
+use super::view::view;
+use super::{Cpu, Matrix, ROWS, Tape, add, kernels, parallel::each, take, tensor};
+use dfdx::prelude::{HasShape, PutTape, SplitTape};
+
+pub(super) fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>, eps: f32) -> Matrix<Cpu, T> {
+    let (x, mut tape) = x.split_tape();
+    let (rows, width) = *x.shape();
+    let chunk = ROWS * width;
+    let (mut y, mut scales) = (vec![0.0; rows * width], vec![0.0; rows]);
+    let gains = view(gain);
+    each(y.chunks_mut(chunk).zip(view(&x).chunks(chunk)).zip(scales.chunks_mut(ROWS)), |((y, x), scales)| {
+        for ((y, x), scale) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scales) {
+            *scale = kernels::rms_norm(x, gains, eps, y);
+        }
+    });
+    let y = tensor(&x, y, (rows, width));
+    let (out, gain) = (y.ghost(), gain.clone());
+    tape.add_backward_op(move |gradients| {
+        let dy = take(gradients.get_or_alloc_mut(&out)?);
+        // Each task sums its rows' share of the gain's gradient; the shares are added in order.
+        let mut shares = vec![0.0; rows.div_ceil(ROWS) * width];
+        let dx = gradients.get_or_alloc_mut(&x)?;
+        let gains = view(&gain);
+        let inputs = view(&x).chunks(chunk).zip(dy.chunks(chunk)).zip(scales.chunks(ROWS));
+        let outputs = dx.chunks_mut(chunk).zip(shares.chunks_mut(width));
+        each(outputs.zip(inputs), |((dx, share), ((x, dy), scales))| {
+            let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dy.chunks_exact(width));
+            let mut scaled = vec![0.0; width];
+            for (((dx, x), dy), &scale) in rows.zip(scales) {
+                for (((scaled, share), (dy, x)), gain) in
+                    scaled.iter_mut().zip(&mut *share).zip(dy.iter().zip(x)).zip(gains)
+                {
+                    *scaled = dy * gain;
+                    *share += dy * x * scale;
+                }
+                let pull = kernels::dot(&scaled, x) * scale * scale * scale / width as f32;
+                for ((dx, x), scaled) in dx.iter_mut().zip(x).zip(&scaled) {
+                    *dx += scaled * scale - x * pull;
+                }
+            }
+        });
+        let dgain = gradients.get_or_alloc_mut(&gain)?;
+        for share in shares.chunks_exact(width) {
+            add(dgain, share);
+        }
+        Ok(())
+    });
+    y.put_tape(tape)
+}

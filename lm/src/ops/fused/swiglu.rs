@@ -1,0 +1,37 @@
+//! The gate of the feed-forward network.
+
+use super::view::view;
+use super::{Cpu, Matrix, ROWS, Tape, kernels, parallel::each, take, tensor};
+use dfdx::prelude::{HasShape, PutTape, SplitTape};
+
+pub(super) fn swiglu<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>) -> Matrix<Cpu, T> {
+    let (x, mut tape) = x.split_tape();
+    let (rows, width) = (x.shape().0, x.shape().1 / 2);
+    let (wide, narrow) = (2 * width, width);
+    let mut y = vec![0.0; rows * narrow];
+    each(y.chunks_mut(ROWS * narrow).zip(view(&x).chunks(ROWS * wide)), |(y, x)| {
+        for (y, x) in y.chunks_exact_mut(narrow).zip(x.chunks_exact(wide)) {
+            kernels::swiglu(x, y);
+        }
+    });
+    let y = tensor(&x, y, (rows, narrow));
+    let out = y.ghost();
+    tape.add_backward_op(move |gradients| {
+        let dy = take(gradients.get_or_alloc_mut(&out)?);
+        let dx = gradients.get_or_alloc_mut(&x)?;
+        let inputs = view(&x).chunks(ROWS * wide).zip(dy.chunks(ROWS * narrow));
+        each(dx.chunks_mut(ROWS * wide).zip(inputs), |(dx, (x, dy))| {
+            let rows = dx.chunks_exact_mut(wide).zip(x.chunks_exact(wide)).zip(dy.chunks_exact(narrow));
+            for ((dx, x), dy) in rows {
+                let ((dgate, dup), (gate, up)) = (dx.split_at_mut(narrow), x.split_at(narrow));
+                for ((((dgate, dup), &gate), &up), &dy) in dgate.iter_mut().zip(dup).zip(gate).zip(up).zip(dy) {
+                    let s = kernels::sigmoid(gate);
+                    *dup += dy * gate * s;
+                    *dgate += dy * up * s * (1.0 + gate * (1.0 - s));
+                }
+            }
+        });
+        Ok(())
+    });
+    y.put_tape(tape)
+}

@@ -1,0 +1,88 @@
+//! The operations that a decoder is made of, once readable and once fast.
+//!
+//! [`Composed`] is built from dfdx's own operations and runs on any dfdx device: the reference. [`Fused`] runs
+//! the same functions on the CPU, each recorded on dfdx's tape as one operation. Tests hold the second against
+//! the first, values and gradients.
+
+#[cfg_attr(not(test), expect(dead_code, reason = "the reference that tests hold `Fused` against"))]
+mod composed;
+mod fused;
+mod rope;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use fused::{Fused, kernels, log_prob, matmul, parallel, view};
+pub(crate) use rope::{Rope, Turn};
+
+use dfdx::prelude::{Device, NoneTape, Tape, Tensor};
+use std::sync::Arc;
+
+pub(crate) type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
+pub(crate) type Vector<D, T = NoneTape> = Tensor<(usize,), f32, D, T>;
+
+/// How attention reads its input: rows of `[queries | keys | values]`, sequences laid end to end.
+pub(crate) struct Attention {
+    pub heads: usize,
+    pub key_value_heads: usize,
+    pub head_dim: usize,
+    pub rope: Arc<Rope>,
+    /// Where each sequence starts, and at last the end of the last one.
+    pub starts: Vec<usize>,
+}
+
+/// The differentiable functions of a decoder. Parameters come without a tape; their gradients are found by
+/// their identity. All matrices are row-major; weights are `[out, in]`, gains `[1, width]`.
+pub(crate) trait Ops: 'static {
+    type Device: Device<f32>;
+
+    /// Rows of `weight` picked by `ids`: `[ids, width]`.
+    fn embedding<T: Tape<f32, Self::Device>>(
+        weight: &Matrix<Self::Device>,
+        ids: &[u32],
+        tape: T,
+    ) -> Matrix<Self::Device, T>;
+
+    /// `x / sqrt(mean(x^2) + eps) * gain` for each row (Zhang and Sennrich, 2019).
+    fn rms_norm<T: Tape<f32, Self::Device>>(
+        x: Matrix<Self::Device, T>,
+        gain: &Matrix<Self::Device>,
+        eps: f32,
+    ) -> Matrix<Self::Device, T>;
+
+    /// `x weight^T`, plus `residual` if given.
+    fn linear<T: Tape<f32, Self::Device>>(
+        x: Matrix<Self::Device, T>,
+        weight: &Matrix<Self::Device>,
+        residual: Option<Matrix<Self::Device, T>>,
+    ) -> Matrix<Self::Device, T>;
+
+    /// `silu(gate) * up` for rows of `[gate | up]` (Shazeer, 2020).
+    fn swiglu<T: Tape<f32, Self::Device>>(x: Matrix<Self::Device, T>) -> Matrix<Self::Device, T>;
+
+    /// Causal attention with rotary positions (Su et al., 2021) and grouped queries (Ainslie et al., 2023),
+    /// within each sequence. Gives `[tokens, heads * head_dim]`.
+    fn attention<T: Tape<f32, Self::Device>>(
+        qkv: Matrix<Self::Device, T>,
+        how: &Arc<Attention>,
+    ) -> Matrix<Self::Device, T>;
+
+    /// The rows of `x` named by `rows`, in that order.
+    fn gather<T: Tape<f32, Self::Device>>(
+        x: Matrix<Self::Device, T>,
+        rows: &[usize],
+    ) -> Matrix<Self::Device, T>;
+
+    /// `log softmax(x weight^T)[target]` for each row.
+    fn linear_log_prob<T: Tape<f32, Self::Device>>(
+        x: Matrix<Self::Device, T>,
+        weight: &Matrix<Self::Device>,
+        targets: &[u32],
+    ) -> Vector<Self::Device, T>;
+
+    /// `x . weight + bias` for each row; `weight` is `[1, width]`, `bias` is `[1, 1]`.
+    fn scalar_head<T: Tape<f32, Self::Device>>(
+        x: Matrix<Self::Device, T>,
+        weight: &Matrix<Self::Device>,
+        bias: &Matrix<Self::Device>,
+    ) -> Vector<Self::Device, T>;
+}

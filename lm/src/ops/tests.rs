@@ -1,0 +1,197 @@
+//! The fused operations against the composed ones and against finite differences.
+
+use super::composed::Composed;
+use super::*;
+use dfdx::prelude::*;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+/// Inputs of one case, all `[rows, columns]`, with uniform values.
+struct Case {
+    rng: ChaCha8Rng,
+}
+
+impl Case {
+    fn below(&mut self, n: usize) -> usize {
+        self.rng.next_u32() as usize % n
+    }
+
+    fn between(&mut self, least: usize, most: usize) -> usize {
+        least + self.below(most - least + 1)
+    }
+
+    fn values(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.rng.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0).collect()
+    }
+}
+
+type Traced = Matrix<Cpu, OwnedTape<f32, Cpu>>;
+
+/// An operation on matrices that gives any number of values.
+trait Function {
+    fn run<O: Ops<Device = Cpu>>(&self, inputs: &[Matrix<Cpu>]) -> Traced;
+}
+
+/// The value `sum(f(inputs) * weights)` and its gradient for each input.
+fn evaluate<O: Ops<Device = Cpu>>(
+    f: &impl Function,
+    shapes: &[(usize, usize)],
+    inputs: &[Vec<f32>],
+    weights: &[f32],
+) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let device = Cpu::default();
+    let inputs: Vec<Matrix<Cpu>> =
+        inputs.iter().zip(shapes).map(|(v, s)| device.tensor_from_vec(v.clone(), *s)).collect();
+    let y = f.run::<O>(&inputs);
+    let values = y.as_vec();
+    let weights = device.tensor_from_vec(weights[..values.len()].to_vec(), *y.shape());
+    let mut gradients = (y * weights).sum().backward();
+    let gradients = inputs.iter().map(|x| gradients.get_or_alloc_mut(x).unwrap().to_vec()).collect();
+    (values, gradients)
+}
+
+fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        assert!((a - b).abs() <= tolerance * (1.0 + a.abs().max(b.abs())), "{what}[{i}]: {a} and {b}");
+    }
+}
+
+/// Fused against composed; fused gradients against finite differences; one thread against several.
+fn check(name: &str, case: &mut Case, shapes: &[(usize, usize)], f: impl Function + Sync) {
+    let inputs: Vec<Vec<f32>> = shapes.iter().map(|(r, c)| case.values(r * c)).collect();
+    let weights = case.values(1 << 16);
+    let (values, gradients) = evaluate::<Fused>(&f, shapes, &inputs, &weights);
+    let (expected, expected_gradients) = evaluate::<Composed<Cpu>>(&f, shapes, &inputs, &weights);
+    close(name, &values, &expected, 1e-5);
+    for (i, (a, b)) in gradients.iter().zip(&expected_gradients).enumerate() {
+        close(&format!("{name}: gradient of input {i}"), a, b, 5e-5);
+    }
+    let total = |inputs: &[Vec<f32>]| -> f64 {
+        let (values, _) = evaluate::<Fused>(&f, shapes, inputs, &weights);
+        values.iter().zip(&weights).map(|(&v, &w)| f64::from(v) * f64::from(w)).sum()
+    };
+    for (i, gradient) in gradients.iter().enumerate() {
+        let at = case.below(gradient.len());
+        let (step, mut moved) = (1e-2, inputs.clone());
+        moved[i][at] += step;
+        let up = total(&moved);
+        moved[i][at] = inputs[i][at] - step;
+        let slope = ((up - total(&moved)) / f64::from(2.0 * step)) as f32;
+        close(&format!("{name}: slope of input {i}"), &[gradient[at]], &[slope], 2e-2);
+    }
+    for threads in [1, 2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let again = pool.install(|| evaluate::<Fused>(&f, shapes, &inputs, &weights));
+        assert!(again == (values.clone(), gradients.clone()), "{name}: {threads} threads");
+    }
+}
+
+/// Defines an operation as a [`Function`] with some captured settings.
+macro_rules! function {
+    ($name:ident { $($field:ident : $type:ty),* }, |$self:ident, $inputs:ident| $body:expr) => {
+        struct $name { $($field: $type),* }
+        impl Function for $name {
+            fn run<O: Ops<Device = Cpu>>(&$self, $inputs: &[Matrix<Cpu>]) -> Traced { $body }
+        }
+    };
+}
+
+fn traced(x: &Matrix<Cpu>) -> Traced {
+    x.retaped()
+}
+
+fn column(y: Vector<Cpu, OwnedTape<f32, Cpu>>) -> Traced {
+    let shape = (y.shape().0, 1);
+    y.reshape_like(&shape)
+}
+
+function!(Embedding { ids: Vec<u32> }, |self, x| O::embedding(&x[0], &self.ids, OwnedTape::default()));
+function!(RmsNorm {}, |self, x| O::rms_norm(traced(&x[0]), &x[1], 1e-5));
+function!(Linear {}, |self, x| O::linear(traced(&x[0]), &x[1], None));
+function!(Residual {}, |self, x| O::linear(traced(&x[0]), &x[1], Some(traced(&x[2]))));
+function!(Swiglu {}, |self, x| O::swiglu(traced(&x[0])));
+function!(Attend { how: Arc<Attention> }, |self, x| O::attention(traced(&x[0]), &self.how));
+function!(Gather { rows: Vec<usize> }, |self, x| O::gather(traced(&x[0]), &self.rows));
+function!(LogProb { targets: Vec<u32> }, |self, x| {
+    column(O::linear_log_prob(traced(&x[0]), &x[1], &self.targets))
+});
+function!(ScalarHead {}, |self, x| column(O::scalar_head(traced(&x[0]), &x[1], &x[2])));
+
+fn cases() -> impl Iterator<Item = Case> {
+    (0..6).map(|seed| Case { rng: ChaCha8Rng::seed_from_u64(seed) })
+}
+
+#[test]
+fn picking_rows() {
+    for mut case in cases() {
+        let (n, rows, width) = (case.between(1, 40), case.between(1, 20), case.between(1, 40));
+        let picks: Vec<usize> = (0..n).map(|_| case.below(rows)).collect();
+        let ids = picks.iter().map(|&p| p as u32).collect();
+        check("embedding", &mut case, &[(rows, width)], Embedding { ids });
+        check("gather", &mut case, &[(rows, width)], Gather { rows: picks });
+    }
+}
+
+#[test]
+fn rows_by_themselves() {
+    for mut case in cases() {
+        let (n, width) = (case.between(1, 300), case.between(1, 50));
+        check("rms_norm", &mut case, &[(n, width), (1, width)], RmsNorm {});
+        check("swiglu", &mut case, &[(n, 2 * width)], Swiglu {});
+        check("scalar_head", &mut case, &[(n, width), (1, width), (1, 1)], ScalarHead {});
+    }
+}
+
+#[test]
+fn products() {
+    for mut case in cases() {
+        let (n, width, out) = (case.between(1, 600), case.between(1, 40), case.between(2, 40));
+        check("linear", &mut case, &[(n, width), (out, width)], Linear {});
+        check("linear with residual", &mut case, &[(n, width), (out, width), (n, out)], Residual {});
+        let targets = (0..n).map(|_| case.below(out) as u32).collect();
+        check("linear_log_prob", &mut case, &[(n, width), (out, width)], LogProb { targets });
+    }
+}
+
+#[test]
+fn attention() {
+    for mut case in cases() {
+        let (groups, sharing) = (case.between(1, 2), case.between(1, 3));
+        let head_dim = 2 * case.between(1, 9);
+        let mut starts = vec![0];
+        for _ in 0..case.between(1, 6) {
+            starts.push(starts[starts.len() - 1] + case.between(1, 70));
+        }
+        let tokens = starts[starts.len() - 1];
+        let rope = Arc::new(Rope::new(70, head_dim, 10_000.0));
+        let heads = groups * sharing;
+        let how = Arc::new(Attention { heads, key_value_heads: groups, head_dim, rope, starts });
+        let width = (heads + 2 * groups) * head_dim;
+        check("attention", &mut case, &[(tokens, width)], Attend { how });
+    }
+}
+
+/// A row's result is the same in any batch: sampling and training rely on it.
+#[test]
+fn a_product_of_some_rows_is_part_of_the_product_of_all() {
+    use matmul::{Mat, Old, Size, matmul_here};
+    for mut case in cases() {
+        let (m, n, k) = (case.between(1, 200), case.between(1, 200), case.between(1, 700));
+        let (a, b) = (case.values(m * k), case.values(n * k));
+        let product = |from: usize, to: usize| {
+            let mut out = vec![0.0; (to - from) * n];
+            let size = Size { m: to - from, n, k };
+            let rows = Mat::rows(&a[from * k..to * k], k);
+            matmul_here(&mut out, n, size, rows, Mat::rows(&b, k).transposed(), Old::Overwrite);
+            out
+        };
+        let all = product(0, m);
+        for _ in 0..8 {
+            let from = case.below(m);
+            let to = case.between(from + 1, m);
+            assert!(product(from, to) == all[from * n..to * n], "rows {from}..{to} of {m}, n {n}, k {k}");
+        }
+        assert!(product(0, 1) == all[..n], "one row of {m}, n {n}, k {k}");
+    }
+}

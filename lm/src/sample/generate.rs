@@ -1,0 +1,210 @@
+//! Batched generation: prompts in one pass, then one token at a time for the sequences that go on.
+
+use super::cache::Cache;
+use super::choice::{Chooser, Sampling};
+use crate::batch::check_tokens;
+use crate::config::Head;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::ops::kernels;
+use crate::ops::matmul::{Mat, Old, Size, matmul_here};
+use crate::ops::view::view;
+use dfdx::prelude::{Cpu, HasShape};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rayon::prelude::*;
+
+/// What was generated after one prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampled {
+    /// With the stop token, if it came.
+    pub tokens: Vec<u32>,
+    /// Of each token under the model itself: at temperature 1, nothing left out.
+    pub log_probs: Vec<f32>,
+    /// Whether the stop token came.
+    pub stopped: bool,
+}
+
+/// Sequences that go on side by side; more would only push each other out of the processor's cache.
+const SIDE_BY_SIDE: usize = 128;
+
+impl Model {
+    /// Continues each prompt. Every sequence draws from a stream of its own seed: what it gets depends on
+    /// nothing else in the call. Prompts that follow each other and are equal are read once.
+    ///
+    /// # Errors
+    /// If the head is scalar, a prompt is empty, has a token beyond the vocabulary, or leaves too few positions
+    /// for `max_new_tokens`, or if there is not one seed for each prompt.
+    pub fn sample(&self, prompts: &[Vec<u32>], sampling: &Sampling, seeds: &[u64]) -> Result<Vec<Sampled>> {
+        self.need(Head::Lm, "sample")?;
+        sampling.validate(self.config())?;
+        if prompts.len() != seeds.len() {
+            let (found, expected) = (format!("{} seeds", seeds.len()), format!("{} prompts", prompts.len()));
+            return Err(Error::Sampling { field: "seeds", found, expected });
+        }
+        let most = self.config().max_position_embeddings;
+        for (sequence, prompt) in prompts.iter().enumerate() {
+            check_tokens(sequence, prompt, self.config())?;
+            if prompt.len() + sampling.max_new_tokens > most {
+                return Err(Error::Batch {
+                    sequence,
+                    found: format!("{} tokens and {} to generate", prompt.len(), sampling.max_new_tokens),
+                    expected: format!("at most {most} together (max_position_embeddings)"),
+                });
+            }
+        }
+        if sampling.max_new_tokens == 0 {
+            return Ok(vec![Sampled::default(); prompts.len()]);
+        }
+        let threads = rayon::current_num_threads();
+        let part = prompts.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
+        let run = |(prompts, seeds): (&[Vec<u32>], &[u64])| Generation::new(self, sampling, prompts, seeds).run();
+        let parts: Vec<Vec<Sampled>> = match threads {
+            1 => prompts.chunks(part).zip(seeds.chunks(part)).map(run).collect(),
+            _ => prompts.par_chunks(part).zip(seeds.par_chunks(part)).map(run).collect(),
+        };
+        Ok(parts.into_iter().flatten().collect())
+    }
+}
+
+/// Rows that a pass computes: tokens, and where each belongs.
+#[derive(Default)]
+struct Rows {
+    tokens: Vec<u32>,
+    sequences: Vec<usize>,
+    positions: Vec<usize>,
+}
+
+/// Some prompts on their way, on one thread.
+struct Generation<'a> {
+    model: &'a Model,
+    sampling: &'a Sampling,
+    prompts: &'a [Vec<u32>],
+    rngs: Vec<ChaCha8Rng>,
+    caches: Vec<Cache>,
+    done: Vec<Sampled>,
+}
+
+impl<'a> Generation<'a> {
+    fn new(model: &'a Model, sampling: &'a Sampling, prompts: &'a [Vec<u32>], seeds: &[u64]) -> Self {
+        let config = model.config();
+        Generation {
+            model,
+            sampling,
+            prompts,
+            rngs: seeds.iter().map(|&seed| ChaCha8Rng::seed_from_u64(seed)).collect(),
+            caches: prompts.iter().map(|p| Cache::new(config, p.len() + sampling.max_new_tokens)).collect(),
+            done: vec![Sampled::default(); prompts.len()],
+        }
+    }
+
+    fn run(mut self) -> Vec<Sampled> {
+        let mut chooser = Chooser::new(self.sampling);
+        let (mut active, mut logits) = self.read_prompts();
+        loop {
+            let vocabulary = self.model.config().vocab_size;
+            let mut next = Rows::default();
+            for (&sequence, logits) in active.iter().zip(logits.chunks_exact(vocabulary)) {
+                let (token, log_prob) = chooser.choose(logits, &mut self.rngs[sequence]);
+                let done = &mut self.done[sequence];
+                done.tokens.push(token);
+                done.log_probs.push(log_prob);
+                done.stopped = self.sampling.stop == Some(token);
+                if !done.stopped && done.tokens.len() < self.sampling.max_new_tokens {
+                    next.tokens.push(token);
+                    next.sequences.push(sequence);
+                    next.positions.push(self.prompts[sequence].len() + done.tokens.len() - 1);
+                }
+            }
+            if next.tokens.is_empty() {
+                return self.done;
+            }
+            let all: Vec<usize> = (0..next.tokens.len()).collect();
+            logits = self.pass(&next, &all);
+            active = next.sequences;
+        }
+    }
+
+    /// Fills the caches; gives all sequences and their first logits.
+    fn read_prompts(&mut self) -> (Vec<usize>, Vec<f32>) {
+        let mut rows = Rows::default();
+        // For each sequence the row of `logits` that is about its first token.
+        let (mut last_rows, mut row_of) = (vec![], vec![]);
+        for (sequence, prompt) in self.prompts.iter().enumerate() {
+            if sequence == 0 || *prompt != self.prompts[sequence - 1] {
+                for (position, &token) in prompt.iter().enumerate() {
+                    rows.tokens.push(token);
+                    rows.sequences.push(sequence);
+                    rows.positions.push(position);
+                }
+                last_rows.push(rows.tokens.len() - 1);
+            }
+            row_of.push(last_rows.len() - 1);
+        }
+        let first = self.pass(&rows, &last_rows);
+        let vocabulary = self.model.config().vocab_size;
+        let mut logits = Vec::with_capacity(self.prompts.len() * vocabulary);
+        for (sequence, &row) in row_of.iter().enumerate() {
+            logits.extend_from_slice(&first[row * vocabulary..][..vocabulary]);
+            if sequence > 0 && row == row_of[sequence - 1] {
+                self.caches[sequence] = self.caches[sequence - 1].clone();
+            }
+        }
+        ((0..self.prompts.len()).collect(), logits)
+    }
+
+    /// Runs the decoder over rows (of a sequence in order of position) and gives logits for the `wanted` ones.
+    fn pass(&mut self, rows: &Rows, wanted: &[usize]) -> Vec<f32> {
+        let decoder = &self.model.decoder;
+        let config = &decoder.config;
+        let (n, width, qkv_width) = (rows.tokens.len(), config.hidden_size, config.qkv_width());
+        let (eps, inner) = (config.rms_norm_eps, config.intermediate_size);
+        let heads_width = config.num_attention_heads * config.head_dim;
+        let zeros = |columns: usize| vec![0.0; n * columns];
+        let (mut x, mut h) = (zeros(width), zeros(width));
+        let (mut qkv, mut attended) = (zeros(qkv_width), zeros(heads_width));
+        let (mut gate_up, mut gated) = (zeros(2 * inner), zeros(inner));
+        let longest = self.caches.iter().map(Cache::scratch_len).max().unwrap_or(0);
+        let mut scratch = vec![0.0; longest];
+        for (x, &token) in x.chunks_exact_mut(width).zip(&rows.tokens) {
+            x.copy_from_slice(&view(decoder.embedding())[token as usize * width..][..width]);
+        }
+        for (index, layer) in decoder.layers().enumerate() {
+            norm(&x, layer.attention_norm, eps, &mut h);
+            linear(&h, layer.qkv, &mut qkv, Old::Overwrite);
+            let out = attended.chunks_exact_mut(heads_width).zip(qkv.chunks_exact(qkv_width));
+            for ((out, qkv), (&sequence, &position)) in out.zip(rows.sequences.iter().zip(&rows.positions)) {
+                self.caches[sequence].attend(&decoder.rope, index, position, qkv, &mut scratch, out);
+            }
+            linear(&attended, layer.output, &mut x, Old::Add);
+            norm(&x, layer.mlp_norm, eps, &mut h);
+            linear(&h, layer.gate_up, &mut gate_up, Old::Overwrite);
+            for (y, x) in gated.chunks_exact_mut(inner).zip(gate_up.chunks_exact(2 * inner)) {
+                kernels::swiglu(x, y);
+            }
+            linear(&gated, layer.down, &mut x, Old::Add);
+        }
+        let mut last = vec![0.0; wanted.len() * width];
+        for (last, &row) in last.chunks_exact_mut(width).zip(wanted) {
+            kernels::rms_norm(&x[row * width..][..width], view(decoder.norm()), eps, last);
+        }
+        let mut logits = vec![0.0; wanted.len() * config.vocab_size];
+        linear(&last, decoder.unembedding(), &mut logits, Old::Overwrite);
+        logits
+    }
+}
+
+type Matrix = crate::ops::Matrix<Cpu>;
+
+fn norm(x: &[f32], gain: &Matrix, eps: f32, y: &mut [f32]) {
+    let (gain, width) = (view(gain), gain.shape().1);
+    for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+        kernels::rms_norm(x, gain, eps, y);
+    }
+}
+
+fn linear(x: &[f32], weight: &Matrix, y: &mut [f32], old: Old) {
+    let (n, k) = *weight.shape();
+    let size = Size { m: x.len() / k, n, k };
+    matmul_here(y, n, size, Mat::rows(x, k), Mat::rows(view(weight), k).transposed(), old);
+}

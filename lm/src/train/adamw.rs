@@ -1,0 +1,91 @@
+//! AdamW: Adam with decoupled weight decay (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
+
+use crate::error::{Error, Result};
+use crate::ops::parallel::each;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamW {
+    /// The learning rate that the schedule scales.
+    pub lr: f32,
+    pub betas: (f32, f32),
+    pub eps: f32,
+    /// Each update also pulls weights towards zero by `lr * weight_decay` of their value; not gains and biases.
+    pub weight_decay: f32,
+    /// The greatest global norm of the gradient; a longer one is scaled down to it.
+    pub clip: Option<f32>,
+}
+
+impl Default for AdamW {
+    fn default() -> AdamW {
+        AdamW { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, clip: Some(1.0) }
+    }
+}
+
+/// Running means of a parameter's gradient and of its square.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Moments {
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
+}
+
+impl AdamW {
+    pub fn validate(&self) -> Result<()> {
+        let check = |holds: bool, field, found: f32, expected: &str| {
+            if holds {
+                return Ok(());
+            }
+            Err(Error::Optimizer { field, found: found.to_string(), expected: expected.to_string() })
+        };
+        let not_negative = |x: f32| x.is_finite() && x >= 0.0;
+        check(not_negative(self.lr), "lr", self.lr, "a number of at least 0")?;
+        for beta in [self.betas.0, self.betas.1] {
+            check((0.0..1.0).contains(&beta), "betas", beta, "numbers of at least 0 and below 1")?;
+        }
+        check(self.eps.is_finite() && self.eps > 0.0, "eps", self.eps, "a number above 0")?;
+        let decay = self.weight_decay;
+        check(not_negative(decay), "weight_decay", decay, "a number of at least 0")?;
+        let clip = self.clip.unwrap_or(1.0);
+        check(clip.is_finite() && clip > 0.0, "clip", clip, "a number above 0, or nothing")
+    }
+
+    /// What multiplies a gradient of this global norm.
+    pub(crate) fn clip_factor(&self, norm: f32) -> f32 {
+        match self.clip {
+            Some(most) if norm > most => most / norm,
+            _ => 1.0,
+        }
+    }
+
+    /// Update number `step` (from 1) of one parameter, at learning rate `lr`, with `scale` times the gradient.
+    pub(crate) fn update(
+        &self,
+        step: u64,
+        lr: f32,
+        decays: bool,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        scale: f32,
+        moments: &mut Moments,
+    ) {
+        let (b1, b2) = self.betas;
+        let correction = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;
+        let step_size = lr / correction(b1);
+        let second_scale = 1.0 / correction(b2).sqrt();
+        let keep = if decays { 1.0 - lr * self.weight_decay } else { 1.0 };
+        moments.first.resize(parameter.len(), 0.0);
+        moments.second.resize(parameter.len(), 0.0);
+        const CHUNK: usize = 1 << 14;
+        let state = moments.first.chunks_mut(CHUNK).zip(moments.second.chunks_mut(CHUNK));
+        let tasks = parameter.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)).zip(state);
+        each(tasks, |((parameter, gradient), (first, second))| {
+            for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
+                let g = g * scale;
+                *m = b1 * *m + (1.0 - b1) * g;
+                *v = b2 * *v + (1.0 - b2) * g * g;
+                *p = *p * keep - step_size * *m / (v.sqrt() * second_scale + self.eps);
+            }
+        });
+    }
+}
