@@ -24,7 +24,8 @@ fn metadata() -> Value {
 /// Names of the normal dependencies of a workspace crate.
 fn dependencies(metadata: &Value, name: &str) -> Vec<String> {
     let packages = metadata["packages"].as_array().expect("a list");
-    let package = packages.iter().find(|p| p["name"] == name && p["source"].is_null()).expect("a crate of ours");
+    let package =
+        packages.iter().find(|p| p["name"] == name && p["source"].is_null()).expect("a crate of ours");
     let normal = package["dependencies"].as_array().expect("a list").iter().filter(|d| d["kind"].is_null());
     normal.map(|d| d["name"].as_str().expect("a name").to_string()).collect()
 }
@@ -40,7 +41,8 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
             let text = fs::read_to_string(&path).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            let code = code.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            let code =
+                code.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
             found.push((name, code));
         }
     }
@@ -77,7 +79,9 @@ fn imports_run_one_way() {
 #[test]
 fn tensors_stay_in_lm_and_tables_in_the_report() {
     let metadata = metadata();
-    for (name, banned) in [("pipeline", &["dfdx", "polars", "arrow"][..]), ("stages", &["dfdx"]), ("lm", &["polars", "arrow"])] {
+    for (name, banned) in
+        [("pipeline", &["dfdx", "polars", "arrow"][..]), ("stages", &["dfdx"]), ("lm", &["polars", "arrow"])]
+    {
         let dependencies = dependencies(&metadata, name);
         assert!(!banned.iter().any(|b| dependencies.iter().any(|d| d == b)), "{name}: {dependencies:?}");
     }
@@ -129,7 +133,8 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn every_dependency_has_an_allowed_licence() {
     let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
-    let allowed: Vec<&str> = deny.lines().filter_map(|l| l.trim().strip_prefix('"')?.strip_suffix("\",")).collect();
+    let allowed: Vec<&str> =
+        deny.lines().filter_map(|l| l.trim().strip_prefix('"')?.strip_suffix("\",")).collect();
     // `(MIT OR Apache-2.0) AND Unicode-3.0`: every part of an AND needs one of its ORs.
     let fits = |licence: &str| {
         let clean = licence.replace(['(', ')'], "").replace('/', " OR ");

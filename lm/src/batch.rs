@@ -62,7 +62,8 @@ impl Batch {
     }
 
     pub(crate) fn pack(&self, config: &Config, head: Head) -> Result<Packed> {
-        let mut packed = Packed { tokens: self.tokens.clone(), starts: vec![0], rows: vec![], targets: vec![] };
+        let mut packed =
+            Packed { tokens: self.tokens.clone(), starts: vec![0], rows: vec![], targets: vec![] };
         for (index, sequence) in self.sequences.iter().enumerate() {
             let Sequence { start, len, rows } = sequence.clone();
             check_tokens(index, &self.tokens[start..start + len], config)?;

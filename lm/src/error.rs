@@ -24,10 +24,14 @@ pub enum Error {
     #[error("optimizer: `{field}` is {found}, expected {expected}")]
     Optimizer { field: &'static str, found: String, expected: String },
 
-    #[error("step {step}: the {what} is {value}; nothing was updated; lower the learning rate or look at the data")]
+    #[error(
+        "step {step}: the {what} is {value}; nothing was updated; lower the learning rate or look at the data"
+    )]
     NonFinite { step: u64, what: &'static str, value: f32 },
 
-    #[error("step {step}: the loss gave {found} gradients for {expected} rows; it must give one for each row")]
+    #[error(
+        "step {step}: the loss gave {found} gradients for {expected} rows; it must give one for each row"
+    )]
     LossGradient { step: u64, expected: usize, found: usize },
 
     #[error("step {step}: {found}; expected {expected}")]

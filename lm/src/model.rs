@@ -4,7 +4,10 @@ use crate::batch::{Batch, Packed};
 use crate::config::{Config, Head};
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
-use crate::ops::{Fused, kernels, log_prob, view::{view, view_mut}};
+use crate::ops::{
+    Fused, kernels, log_prob,
+    view::{view, view_mut},
+};
 use crate::parameters::{Init, slots};
 use dfdx::prelude::{Cpu, NoneTape};
 use rand_chacha::ChaCha8Rng;
@@ -155,7 +158,11 @@ impl Model {
     }
 
     /// Runs `work` on parts of the batch that are small enough for a processor's cache, side by side.
-    fn by_part<T: Send>(&self, batch: &Batch, work: impl Fn(&Packed) -> Vec<T> + Sync + Send) -> Result<Vec<T>> {
+    fn by_part<T: Send>(
+        &self,
+        batch: &Batch,
+        work: impl Fn(&Packed) -> Vec<T> + Sync + Send,
+    ) -> Result<Vec<T>> {
         let parts = batch.pack(self.config(), self.head())?.split();
         if rayon::current_num_threads() == 1 {
             return Ok(parts.iter().flat_map(work).collect());

@@ -20,8 +20,8 @@ pub struct Episode {
 
 impl Episode {
     /// An episode of given texts, as if a policy had written them.
-    pub fn of(codec: &Codec, prompt: &str, response: &str) -> Self {
-        Self { prompt: codec.prompt(prompt), response: codec.response(response), ended: true }
+    pub fn of(codec: &Codec, prompt: &str, response: &str) -> Result<Self, StageError> {
+        Ok(Self { prompt: codec.prompt(prompt)?, response: codec.response(response)?, ended: true })
     }
 
     /// Distinguishes responses; prompts are not looked at.
@@ -66,7 +66,10 @@ pub fn answer(
     };
     let seeds: Vec<u64> = (0..prompts.len()).map(|row| derive_seed(seed, &format!("row {row}"))).collect();
     let sampled = model.sample(prompts, &sampling, &seeds)?;
-    let episode =
-        |(prompt, s): (&Vec<u32>, lm::Sampled)| Episode { prompt: prompt.clone(), response: s.tokens, ended: s.stopped };
+    let episode = |(prompt, s): (&Vec<u32>, lm::Sampled)| Episode {
+        prompt: prompt.clone(),
+        response: s.tokens,
+        ended: s.stopped,
+    };
     Ok(prompts.iter().zip(sampled).map(episode).collect())
 }

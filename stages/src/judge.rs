@@ -9,7 +9,7 @@ use crate::{
     comparison::wins,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, Measurement, Response},
-    oracle::{self, Oracle, Verdict},
+    oracle::{self, Verdict},
     worlds,
 };
 
@@ -29,8 +29,11 @@ impl Stage for Judge {
     const ABOUT: &'static str = "Scores responses by the gold oracle and counts wins.";
     const INPUTS: &'static [Input] =
         &[Input::many("responses", "responses", "the answers of all arms to the same prompts")];
-    const OUTPUTS: &'static [Output] =
-        &[Output::new("verdicts", "measurements", "gold, wins, refusals, lengths and more, prompt by prompt")];
+    const OUTPUTS: &'static [Output] = &[Output::new(
+        "verdicts",
+        "measurements",
+        "gold, wins, refusals, lengths and more, prompt by prompt",
+    )];
     type Params = Params;
 
     fn check(params: &Params) -> Result<(), ParamError> {

@@ -27,7 +27,8 @@ pub struct Params {
 
 impl Stage for PpoGold {
     const KIND: &'static str = "ppo-gold";
-    const ABOUT: &'static str = "Trains a policy by PPO against the gold oracle: the ceiling, never a method.";
+    const ABOUT: &'static str =
+        "Trains a policy by PPO against the gold oracle: the ceiling, never a method.";
     const INPUTS: &'static [Input] = &[
         Input::one("policy", "model", "the policy to start from, also the reference policy"),
         Input::one("prompts", "prompts", "the prompts to answer"),
@@ -55,12 +56,12 @@ struct Gold {
 impl Reward for Gold {
     fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
         let score = |e: &Episode| {
-            let prompt = self.codec.text(&e.prompt);
+            let prompt = self.codec.text(&e.prompt)?;
             let prompt = prompt.strip_suffix(SEPARATOR).unwrap_or(&prompt).trim_end();
-            let gold = self.oracle.score(prompt, &self.codec.text(&e.response)).gold;
-            terminal(gold, &e.response)
+            let gold = self.oracle.score(prompt, &self.codec.text(&e.response)?).gold;
+            Ok(terminal(gold, &e.response))
         };
-        Ok(episodes.iter().map(score).collect())
+        episodes.iter().map(score).collect()
     }
 
     fn is_scalar(&self) -> bool {

@@ -91,7 +91,7 @@ impl Stage for Preferences {
         let mut prompts: Vec<Prompt> = dataset::read(ctx.input("prompts"))?;
         prompts.truncate(params.prompts);
         prompts.extend(dataset::read::<Prompt>(ctx.input("evaluation"))?);
-        let tokens: Vec<Vec<u32>> = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect();
+        let tokens = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
 
         let decoding = Decoding { max_tokens: params.max_tokens, temperature: 1.0 };
         let sides = [ctx.seed("first"), ctx.seed("second")];
@@ -109,7 +109,7 @@ impl Stage for Preferences {
             if a.same_response(b) || !a.ended || !b.ended {
                 continue;
             }
-            let [a, b] = [a, b].map(|e| policy.codec.text(&e.response));
+            let (a, b) = (policy.codec.text(&a.response)?, policy.codec.text(&b.response)?);
             let first_wins = annotator.label(&prompt.prompt, &a, &b, oracle, &mut rng);
             let (chosen, rejected) = if first_wins { (a, b) } else { (b, a) };
             let gold = |text: &str| oracle.score(&prompt.prompt, text);

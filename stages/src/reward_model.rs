@@ -123,16 +123,16 @@ fn train_binary(
     train: &[Pair],
     held_out: &[Pair],
 ) -> Result<Trained, StageError> {
-    let task = BradleyTerry::new(codec, train);
+    let task = BradleyTerry::new(codec, train)?;
     let start = policy.with_head(Head::Scalar);
     let (mut model, curve) = training::train(ctx, &params.arm(), start, &params.training, &task)?;
 
     // The likelihood leaves the scale's zero open: put it at the policy's mean response.
     let sample = &train[..train.len().min(512)];
-    let scores = Binary::score(&model, &sides(codec, sample).concat())?;
+    let scores = Binary::score(&model, &sides(codec, sample)?.concat())?;
     model.set_scalar_bias(-scores.iter().sum::<f32>() / scores.len() as f32)?;
 
-    let scores = Binary::score(&model, &sides(codec, held_out).concat())?;
+    let scores = Binary::score(&model, &sides(codec, held_out)?.concat())?;
     let evaluation = held_out.iter().enumerate().map(|(i, pair)| {
         let accuracy = wins(scores[i], scores[held_out.len() + i]);
         params.measurement(&pair.split, i, "accuracy", accuracy)
@@ -149,7 +149,7 @@ fn train_sequence(
     train: &[Pair],
     held_out: &[Pair],
 ) -> Result<Trained, StageError> {
-    let task = Rewriting::new(codec, train, params.correction, params.identity);
+    let task = Rewriting::new(codec, train, params.correction, params.identity)?;
     let (model, curve) = training::train(ctx, &params.arm(), policy, &params.training, &task)?;
     let evaluation = evaluate_sequence(params, &model, codec, held_out)?;
     Ok(Trained { model, curve, evaluation })
@@ -163,9 +163,8 @@ fn evaluate_sequence(
     codec: &Codec,
     held_out: &[Pair],
 ) -> Result<Vec<Measurement>, StageError> {
-    let sides = sides(codec, held_out);
-    let reader =
-        Sequence { model: model.clone(), codec: codec.clone(), extraction: Extraction::default() };
+    let sides = sides(codec, held_out)?;
+    let reader = Sequence { model: model.clone(), codec: codec.clone(), extraction: Extraction::default() };
     let [totals, likelihoods, matches] = {
         let (mut totals, mut likelihoods, mut matches) = (vec![], vec![], vec![]);
         for side in &sides {
@@ -195,8 +194,8 @@ fn correction_loss(model: &Model, codec: &Codec, pairs: &[Pair]) -> Result<Vec<f
     let mut batch = lm::Batch::new();
     let mut lengths = vec![];
     for p in pairs {
-        let context = codec.rewrite_context(&codec.prompt(&p.prompt), &codec.response(&p.rejected));
-        let target = codec.response(&p.chosen);
+        let context = codec.rewrite_context(&codec.prompt(&p.prompt)?, &codec.response(&p.rejected)?);
+        let target = codec.response(&p.chosen)?;
         text::push_response(&mut batch, &context, &target);
         lengths.push(target.len());
     }
@@ -210,9 +209,9 @@ fn match_rate(stats: &[lm::TokenStats], response: &[u32]) -> f32 {
 }
 
 /// The chosen responses and the rejected ones.
-fn sides(codec: &Codec, pairs: &[Pair]) -> [Vec<Episode>; 2] {
-    let side = |text: fn(&Pair) -> &String| {
+fn sides(codec: &Codec, pairs: &[Pair]) -> Result<[Vec<Episode>; 2], StageError> {
+    let side = |text: fn(&Pair) -> &String| -> Result<Vec<Episode>, StageError> {
         pairs.iter().map(|p| Episode::of(codec, &p.prompt, text(p))).collect()
     };
-    [side(|p| &p.chosen), side(|p| &p.rejected)]
+    Ok([side(|p| &p.chosen)?, side(|p| &p.rejected)?])
 }

@@ -1,5 +1,7 @@
 //! What a policy answers to the evaluation prompts, and how far it has moved from the reference policy.
 
+use std::collections::BTreeMap;
+
 use lm::Model;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,7 +58,7 @@ impl Stage for Sample {
         let policy = Policy::load(ctx.input("policy"))?;
         let reference = Policy::load(ctx.input("reference"))?;
         let prompts: Vec<Prompt> = dataset::read(ctx.input("prompts"))?;
-        let tokens: Vec<Vec<u32>> = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect();
+        let tokens = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
         let decoding = Decoding { max_tokens: params.max_tokens, temperature: params.temperature };
         let episodes = answer(&policy.model, &policy.codec, &tokens, decoding, ctx.seed("responses"))?;
         let mut kl = vec![];
@@ -64,21 +66,22 @@ impl Stage for Sample {
             kl.extend(divergence(&policy.model, &reference.model, part)?);
             ctx.progress(kl.len(), episodes.len(), "responses", &[]);
         }
-        let mut items = std::collections::BTreeMap::new();
+        let mut items = BTreeMap::<String, u32>::new();
         let rows = prompts.into_iter().zip(episodes.iter().zip(kl)).map(|(prompt, (e, kl))| {
             let next = items.entry(prompt.split.clone()).or_insert(0);
             *next += 1;
-            Response {
+            Ok(Response {
                 arm: params.arm.clone(),
                 split: prompt.split,
                 item: *next - 1,
                 prompt: prompt.prompt,
-                response: policy.codec.text(&e.response),
+                response: policy.codec.text(&e.response)?,
                 kl,
                 ended: e.ended,
-            }
+            })
         });
-        Ok(dataset::write(&ctx.output("responses"), &rows.collect::<Vec<_>>())?)
+        let rows = rows.collect::<Result<Vec<_>, StageError>>()?;
+        Ok(dataset::write(&ctx.output("responses"), &rows)?)
     }
 }
 
@@ -90,7 +93,9 @@ fn divergence(policy: &Model, reference: &Model, episodes: &[Episode]) -> Result
             "the policy has {vocabulary} tokens, the reference policy {}: they cannot be compared",
             reference.config().vocab_size
         );
-        return Err(StageError::new(message).hint("`reference` must be the model that the policy started from"));
+        return Err(
+            StageError::new(message).hint("`reference` must be the model that the policy started from")
+        );
     }
     let batch = episode::batch(episodes);
     let (p, q) = (policy.log_softmax(&batch)?, reference.log_softmax(&batch)?);

@@ -130,8 +130,8 @@ impl Stage for Sft {
         };
         let (held_out, train) = demonstrations.split_at(params.held_out);
         let (model, curve) =
-            training::train(ctx, &params.arm, model, &params.training, &Imitation::new(&codec, train))?;
-        let value = Imitation::new(&codec, held_out).mean_loss(&model)?;
+            training::train(ctx, &params.arm, model, &params.training, &Imitation::new(&codec, train)?)?;
+        let value = Imitation::new(&codec, held_out)?.mean_loss(&model)?;
         text::save(&model, &codec, &ctx.output("model"))?;
         dataset::write(&ctx.output("curve"), &curve)?;
         let measurement = Measurement {
@@ -159,8 +159,9 @@ fn from_scratch(params: &Params, rows: &[Demonstration], seed: u64) -> Result<Po
 struct Imitation(Vec<(Vec<u32>, Vec<u32>)>);
 
 impl Imitation {
-    fn new(codec: &Codec, rows: &[Demonstration]) -> Self {
-        Self(rows.iter().map(|d| (codec.prompt(&d.prompt), codec.response(&d.response))).collect())
+    fn new(codec: &Codec, rows: &[Demonstration]) -> Result<Self, StageError> {
+        let tokens = |d: &Demonstration| Ok((codec.prompt(&d.prompt)?, codec.response(&d.response)?));
+        rows.iter().map(tokens).collect::<Result<_, _>>().map(Self)
     }
 
     /// Negative log-likelihood of a token of the responses (nats).

@@ -49,23 +49,23 @@ impl Codec {
     }
 
     /// The words of a prompt and the separator: what a policy continues.
-    pub fn prompt(&self, text: &str) -> Vec<u32> {
-        let mut tokens = self.tokenizer.encode(text);
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>, StageError> {
+        let mut tokens = self.tokenizer.encode(text)?;
         tokens.push(self.separator);
-        tokens
+        Ok(tokens)
     }
 
     /// The words of a response and the end token.
-    pub fn response(&self, text: &str) -> Vec<u32> {
-        let mut tokens = self.tokenizer.encode(text);
+    pub fn response(&self, text: &str) -> Result<Vec<u32>, StageError> {
+        let mut tokens = self.tokenizer.encode(text)?;
         tokens.push(self.end);
-        tokens
+        Ok(tokens)
     }
 
     /// The text of sampled tokens, up to the end token.
-    pub fn text(&self, response: &[u32]) -> String {
+    pub fn text(&self, response: &[u32]) -> Result<String, StageError> {
         let end = response.iter().position(|&t| t == self.end).unwrap_or(response.len());
-        self.tokenizer.decode(&response[..end])
+        Ok(self.tokenizer.decode(&response[..end])?)
     }
 
     /// What a sequence reward model reads before it writes: the prompt, the response without its end token,

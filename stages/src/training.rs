@@ -55,8 +55,7 @@ impl Training {
             weight_decay: self.weight_decay,
             clip: Some(self.clip),
         };
-        let schedule =
-            Schedule { warmup: self.warmup, total: self.steps, decay: Decay::Cosine, floor: 0.05 };
+        let schedule = Schedule { warmup: self.warmup, total: self.steps, decay: Decay::Cosine, floor: 0.05 };
         (adam, schedule)
     }
 }

@@ -85,8 +85,8 @@ fn one_pass_gives_what_the_literal_procedure_gives() {
             let word = |i| WORDS[random(&format!("{what} {i}"), WORDS.len() as u64) as usize];
             (0..length).map(word).collect::<Vec<_>>().join(" ")
         };
-        let prompt = codec.prompt(&text("prompt", 1 + random("prompt", 5)));
-        let response = codec.response(&text("response", random("response", 7)));
+        let prompt = codec.prompt(&text("prompt", 1 + random("prompt", 5))).unwrap();
+        let response = codec.response(&text("response", random("response", 7))).unwrap();
         // Half of the cases begin as the reward model would, so that there is something to match.
         let mut e = Episode { prompt, response, ended: true };
         if case % 2 == 0 {
@@ -107,7 +107,13 @@ fn one_pass_gives_what_the_literal_procedure_gives() {
         let fast = Sequence { model, codec: codec.clone(), extraction };
         assert_eq!(fast.scores(&[e]).unwrap(), [expected.clone()], "case {case}");
         for score in expected {
-            seen[if score >= 0.9 { 0 } else if score > 0.0 { 1 } else { 2 }] += 1;
+            seen[if score >= 0.9 {
+                0
+            } else if score > 0.0 {
+                1
+            } else {
+                2
+            }] += 1;
         }
     }
     assert!(seen.iter().all(|&n| n > 10), "the cases do not cover all scores: {seen:?}");

@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use common::Workshop;
 use serde_json::json;
@@ -49,8 +52,11 @@ fn run(world: &str) -> Run {
 
     let (mut rm, mut ppo, mut answers) = (BTreeMap::new(), BTreeMap::new(), vec![]);
     let answer = |name: &str, arm: &str, model: PathBuf| {
-        let inputs =
-            [("policy", one(model)), ("reference", one(sft.join("model"))), ("prompts", one(data.join("evaluation")))];
+        let inputs = [
+            ("policy", one(model)),
+            ("reference", one(sft.join("model"))),
+            ("prompts", one(data.join("evaluation"))),
+        ];
         w.run(name, "sample", json!({ "arm": arm }), &inputs).join("responses")
     };
     answers.push(answer("answers-sft", "sft", sft.join("model")));
@@ -138,7 +144,9 @@ fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files.extend(bytes(&path).into_iter().map(|(p, b)| (Path::new(folder.file_name().unwrap()).join(p), b)));
+            files.extend(
+                bytes(&path).into_iter().map(|(p, b)| (Path::new(folder.file_name().unwrap()).join(p), b)),
+            );
         } else {
             files.insert(path.file_name().unwrap().into(), std::fs::read(&path).unwrap());
         }
@@ -199,16 +207,20 @@ fn what_cannot_work_is_said_plainly() {
     says(w.try_run("e", "data", json!({ "world": "sumary" }), &[]), &["sumary", "summary"]);
     let wrong = [("demonstrations", vec![run.data.join("prompts")])];
     says(w.try_run("f", "sft", json!({}), &wrong), &["expected the columns", "response"]);
-    let twice = vec![run.workshop.run(
-        "answers-other",
-        "sample",
-        json!({ "arm": "sft" }),
-        &[
-            ("policy", vec![run.sft.join("model")]),
-            ("reference", vec![run.sft.join("model")]),
-            ("prompts", vec![run.data.join("evaluation")]),
-        ],
-    ).join("responses")];
+    let twice = vec![
+        run.workshop
+            .run(
+                "answers-other",
+                "sample",
+                json!({ "arm": "sft" }),
+                &[
+                    ("policy", vec![run.sft.join("model")]),
+                    ("reference", vec![run.sft.join("model")]),
+                    ("prompts", vec![run.data.join("evaluation")]),
+                ],
+            )
+            .join("responses"),
+    ];
     let params = json!({ "world": "summary", "baselines": ["sfft"] });
     says(w.try_run("g", "judge", params, &[("responses", twice)]), &["sfft", "`sft`", "baselines"]);
 }

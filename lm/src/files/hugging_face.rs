@@ -95,9 +95,9 @@ fn head(path: &Path, json: &Value) -> Result<Head> {
     match json["architectures"][0].as_str() {
         Some(LM) => Ok(Head::Lm),
         Some(SCALAR) => {
-            let labels = json["num_labels"].as_u64().unwrap_or_else(|| {
-                json["id2label"].as_object().map_or(2, |names| names.len() as u64)
-            });
+            let labels = json["num_labels"]
+                .as_u64()
+                .unwrap_or_else(|| json["id2label"].as_object().map_or(2, |names| names.len() as u64));
             match labels {
                 1 => Ok(Head::Scalar),
                 n => Err(Error::format(path, format!("{n} labels"), expected())),

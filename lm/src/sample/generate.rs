@@ -58,7 +58,8 @@ impl Model {
         }
         let threads = rayon::current_num_threads();
         let part = prompts.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
-        let run = |(prompts, seeds): (&[Vec<u32>], &[u64])| Generation::new(self, sampling, prompts, seeds).run();
+        let run =
+            |(prompts, seeds): (&[Vec<u32>], &[u64])| Generation::new(self, sampling, prompts, seeds).run();
         let parts: Vec<Vec<Sampled>> = match threads {
             1 => prompts.chunks(part).zip(seeds.chunks(part)).map(run).collect(),
             _ => prompts.par_chunks(part).zip(seeds.par_chunks(part)).map(run).collect(),

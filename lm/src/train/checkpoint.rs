@@ -69,7 +69,11 @@ impl Trainer {
             .map_err(|e| Error::format(&path, e, "a checkpoint of a trainer"))?;
         if state.version != VERSION {
             let found = format!("format version {}", state.version);
-            return Err(Error::format(&path, found, format!("version {VERSION}; train again from the start")));
+            return Err(Error::format(
+                &path,
+                found,
+                format!("version {VERSION}; train again from the start"),
+            ));
         }
         state.config.validate()?;
         let (mut parameters, mut moments) = (vec![], vec![]);

@@ -60,7 +60,11 @@ impl Trainer {
     /// `loss` gets the model's output for each row (a log-probability or a value) and gives the loss and its
     /// gradient with respect to each output. A loss or gradient that is not finite is an error, and changes
     /// nothing.
-    pub fn step(&mut self, batch: &Batch, loss: impl FnOnce(&[f32]) -> (f32, Vec<f32>)) -> Result<StepReport> {
+    pub fn step(
+        &mut self,
+        batch: &Batch,
+        loss: impl FnOnce(&[f32]) -> (f32, Vec<f32>),
+    ) -> Result<StepReport> {
         self.accumulate(batch, loss)?;
         self.apply()
     }

@@ -50,8 +50,7 @@ pub fn optimise(
     let (reference, codec) = (&start.model, &start.codec);
     let sample: Vec<Vec<u32>> = prompts.iter().cycle().take(params.calibration).cloned().collect();
     let decoding = Decoding { max_tokens: params.max_tokens, temperature: 1.0 };
-    let scale =
-        Scale::of(reward, &answer(reference, codec, &sample, decoding, ctx.seed("calibration"))?)?;
+    let scale = Scale::of(reward, &answer(reference, codec, &sample, decoding, ctx.seed("calibration"))?)?;
 
     let mut state = match State::resume(&ctx.checkpoints, params)? {
         Some(state) => state,
@@ -201,7 +200,8 @@ impl State {
 
 /// Of the policy and of the critic: Adam with eps 1e-5, no weight decay, linear decay to 0.
 fn optimizers(params: &Params) -> ((AdamW, Schedule), (AdamW, Schedule)) {
-    let adam = |lr| AdamW { lr, betas: (0.9, 0.999), eps: 1e-5, weight_decay: 0.0, clip: Some(params.grad_clip) };
+    let adam =
+        |lr| AdamW { lr, betas: (0.9, 0.999), eps: 1e-5, weight_decay: 0.0, clip: Some(params.grad_clip) };
     let total = params.updates * params.epochs * params.minibatches;
     let schedule = Schedule { warmup: 0, total, decay: Decay::Linear, floor: 0.0 };
     ((adam(params.lr), schedule.clone()), (adam(params.critic_lr), schedule))

@@ -57,7 +57,8 @@ impl Scale {
         let mean = totals.iter().sum::<f32>() / n;
         let deviation = (totals.iter().map(|t| (t - mean).powi(2)).sum::<f32>() / n).sqrt();
         if !(deviation.is_finite() && deviation > 1e-6) {
-            let message = format!("the reward of the reference policy's responses does not vary ({deviation})");
+            let message =
+                format!("the reward of the reference policy's responses does not vary ({deviation})");
             return Err(StageError::new(message).hint("look at the reward model's training curve"));
         }
         Ok(Self { mean: if reward.is_scalar() { mean } else { 0.0 }, deviation })

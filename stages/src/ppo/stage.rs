@@ -41,7 +41,7 @@ impl Stage for Ppo {
 pub fn run(ctx: &Context, params: &Params, reward: &dyn Reward) -> Result<(), StageError> {
     let policy = Policy::load(ctx.input("policy"))?;
     let prompts: Vec<Prompt> = dataset::read(ctx.input("prompts"))?;
-    let prompts: Vec<Vec<u32>> = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect();
+    let prompts = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
     let outcome = optimise(ctx, params, &policy, &prompts, reward)?;
     text::save(&outcome.policy, &policy.codec, &ctx.output("model"))?;
     Ok(dataset::write(&ctx.output("curve"), &outcome.curve)?)

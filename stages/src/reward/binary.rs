@@ -50,9 +50,10 @@ pub struct BradleyTerry {
 }
 
 impl BradleyTerry {
-    pub fn new<'a>(codec: &Codec, pairs: impl IntoIterator<Item = &'a Pair>) -> Self {
-        let episodes = |p: &Pair| [&p.chosen, &p.rejected].map(|text| Episode::of(codec, &p.prompt, text));
-        Self { pairs: pairs.into_iter().map(episodes).collect() }
+    pub fn new(codec: &Codec, pairs: &[Pair]) -> Result<Self, StageError> {
+        let episode = |p: &Pair, text: &str| Episode::of(codec, &p.prompt, text);
+        let both = |p: &Pair| Ok([episode(p, &p.chosen)?, episode(p, &p.rejected)?]);
+        Ok(Self { pairs: pairs.iter().map(both).collect::<Result<_, StageError>>()? })
     }
 }
 

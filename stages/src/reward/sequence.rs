@@ -50,30 +50,33 @@ impl Reward for Sequence {
     }
 }
 
+/// What is read, what is to be written, and how much that counts.
+struct Mapping {
+    context: Vec<u32>,
+    target: Vec<u32>,
+    weight: f32,
+}
+
 /// Both mappings of every pair: correction `(x, rejected) -> chosen` and identity `(x, chosen) -> chosen`.
 pub struct Rewriting {
     /// Context and target of each mapping, with its weight.
-    examples: Vec<Vec<(Vec<u32>, Vec<u32>, f32)>>,
+    examples: Vec<Vec<Mapping>>,
 }
 
 impl Rewriting {
     /// A mapping of weight 0 is left out altogether.
-    pub fn new<'a>(
-        codec: &Codec,
-        pairs: impl IntoIterator<Item = &'a Pair>,
-        correction: f32,
-        identity: f32,
-    ) -> Self {
+    pub fn new(codec: &Codec, pairs: &[Pair], correction: f32, identity: f32) -> Result<Self, StageError> {
         let mappings = |p: &Pair| {
-            let (prompt, chosen) = (codec.prompt(&p.prompt), codec.response(&p.chosen));
+            let (prompt, target) = (codec.prompt(&p.prompt)?, codec.response(&p.chosen)?);
             let mapping = |from: &str, weight: f32| {
-                let context = codec.rewrite_context(&prompt, &codec.response(from));
-                (context, chosen.clone(), weight)
+                let context = codec.rewrite_context(&prompt, &codec.response(from)?);
+                Ok(Mapping { context, target: target.clone(), weight })
             };
-            let both = [mapping(&p.rejected, correction), mapping(&p.chosen, identity)];
-            both.into_iter().filter(|(_, _, weight)| *weight > 0.0).collect()
+            let kept =
+                [(&p.rejected, correction), (&p.chosen, identity)].into_iter().filter(|(_, w)| *w > 0.0);
+            kept.map(|(from, weight)| mapping(from, weight)).collect()
         };
-        Self { examples: pairs.into_iter().map(mappings).collect() }
+        Ok(Self { examples: pairs.iter().map(mappings).collect::<Result<_, StageError>>()? })
     }
 }
 
@@ -84,15 +87,16 @@ impl Task for Rewriting {
 
     fn batch(&self, examples: &[usize]) -> Batch {
         let mut batch = Batch::new();
-        for (context, target, _) in examples.iter().flat_map(|&i| &self.examples[i]) {
-            push_response(&mut batch, context, target);
+        for m in examples.iter().flat_map(|&i| &self.examples[i]) {
+            push_response(&mut batch, &m.context, &m.target);
         }
         batch
     }
 
     fn loss(&self, examples: &[usize], log_probs: &[f32]) -> Loss {
-        let weights = examples.iter().flat_map(|&i| &self.examples[i]).flat_map(|(_, t, w)| vec![*w; t.len()]);
-        weighted_nll(log_probs, &weights.collect::<Vec<_>>())
+        let mappings = examples.iter().flat_map(|&i| &self.examples[i]);
+        let weights: Vec<f32> = mappings.flat_map(|m| vec![m.weight; m.target.len()]).collect();
+        weighted_nll(log_probs, &weights)
     }
 }
 

@@ -13,6 +13,8 @@ mod world;
 
 pub use world::{Split, World};
 
+use crate::contract::ParamError;
+
 /// Every world, in the order in which reports show them.
 pub fn all() -> &'static [&'static dyn World] {
     &[&safety::Safety, &dialogue::Dialogue, &summary::Summary]
@@ -21,4 +23,10 @@ pub fn all() -> &'static [&'static dyn World] {
 /// The world of that name.
 pub fn get(name: &str) -> Option<&'static dyn World> {
     all().iter().copied().find(|world| world.name() == name)
+}
+
+/// What to say of a name that no world has.
+pub fn unknown(name: &str) -> ParamError {
+    let known = all().iter().map(|w| format!("`{}`", w.name())).collect::<Vec<_>>().join(", ");
+    ParamError::new("world", format!("there is no world `{name}`")).hint(format!("the worlds are {known}"))
 }

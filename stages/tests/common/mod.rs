@@ -58,15 +58,22 @@ impl Workshop {
         assert!(killed.is_err(), "{name} ended before it could be killed");
     }
 
-    fn context(&self, name: &str, inputs: &[Given], watcher: impl Fn(Progress) + Send + Sync + 'static) -> Context {
+    fn context(
+        &self,
+        name: &str,
+        inputs: &[Given],
+        watcher: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Context {
         let folder = self.folder.path().join(name);
         let (outputs, checkpoints) = (folder.join("out"), folder.join("checkpoints"));
         for dir in [&outputs, &checkpoints] {
             std::fs::create_dir_all(dir).expect("a folder");
         }
         let artifact = |path: &PathBuf| Artifact { path: path.clone(), coordinates: Coordinates::new() };
-        let inputs: BTreeMap<_, _> =
-            inputs.iter().map(|(name, paths)| (name.to_string(), paths.iter().map(artifact).collect())).collect();
+        let inputs: BTreeMap<_, _> = inputs
+            .iter()
+            .map(|(name, paths)| (name.to_string(), paths.iter().map(artifact).collect()))
+            .collect();
         Context { inputs, outputs, checkpoints, seed: 7, watcher: Box::new(watcher) }
     }
 }

@@ -111,7 +111,13 @@ impl Group {
             let queries = &mut queries[block.first * self.heads * dim..];
             self.stack(block, |row, position, head| {
                 let from = position * self.width + self.query + head * dim;
-                how.rope.apply(Turn::To, position, &x[from..][..dim], &mut queries[row * dim..][..dim], how.scale());
+                how.rope.apply(
+                    Turn::To,
+                    position,
+                    &x[from..][..dim],
+                    &mut queries[row * dim..][..dim],
+                    how.scale(),
+                );
             });
         }
         for (position, key) in keys.chunks_exact_mut(dim).enumerate() {
@@ -161,7 +167,10 @@ fn view_sequences<'a>(how: &'a Attention, rows: &'a [f32], width: usize) -> impl
 /// Sequences that one task takes: enough to make its memory worth while.
 const SEQUENCES: usize = 4;
 
-fn each_sequence<T: Send>(mut sequences: impl Iterator<Item = T>, work: impl Fn(T, &mut Scratch) + Sync + Send) {
+fn each_sequence<T: Send>(
+    mut sequences: impl Iterator<Item = T>,
+    work: impl Fn(T, &mut Scratch) + Sync + Send,
+) {
     let tasks = std::iter::from_fn(move || {
         let task: Vec<T> = sequences.by_ref().take(SEQUENCES).collect();
         (!task.is_empty()).then_some(task)
@@ -207,7 +216,14 @@ fn forward(how: &Attention, x: &[f32], y: &mut [f32], mut weights: &mut [f32], s
 }
 
 /// One sequence: adds to the gradient `dx` of its queries, keys and values.
-fn backward(how: &Attention, x: &[f32], dy: &[f32], mut weights: &[f32], dx: &mut [f32], scratch: &mut Scratch) {
+fn backward(
+    how: &Attention,
+    x: &[f32],
+    dy: &[f32],
+    mut weights: &[f32],
+    dx: &mut [f32],
+    scratch: &mut Scratch,
+) {
     for group in how.groups() {
         let Group { heads, dim, width, out_width, .. } = group;
         let len = x.len() / width;

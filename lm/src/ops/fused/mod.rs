@@ -88,6 +88,10 @@ impl Ops for Fused {
 }
 
 /// A new tensor that owns `values`, without a copy.
-fn tensor<S: Shape>(like: &Tensor<impl Shape, f32, Cpu, impl Sized>, values: Vec<f32>, shape: S) -> Tensor<S, f32, Cpu> {
+fn tensor<S: Shape>(
+    like: &Tensor<impl Shape, f32, Cpu, impl Sized>,
+    values: Vec<f32>,
+    shape: S,
+) -> Tensor<S, f32, Cpu> {
     like.device().tensor_from_vec(values, shape)
 }

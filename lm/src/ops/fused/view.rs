@@ -65,7 +65,8 @@ mod tests {
     #[test]
     fn a_view_is_the_tensors_own_memory() {
         let device = Cpu::default();
-        let mut t: Tensor<(usize, usize), f32, _> = device.tensor_from_vec((0..12).map(|i| i as f32).collect(), (3, 4));
+        let mut t: Tensor<(usize, usize), f32, _> =
+            device.tensor_from_vec((0..12).map(|i| i as f32).collect(), (3, 4));
         assert_eq!(view(&t), t.as_vec());
         assert!(std::ptr::eq(&view(&t)[7], &t[[1, 3]]));
         let shared = t.clone();
