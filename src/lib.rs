@@ -1,3 +1,12 @@
 //! The engine: experiments as graphs of stages, remembered by content.
+//!
+//! [`experiment`] reads a file, [`graph`] unrolls it over its axes, [`run`] brings every instance up to date by
+//! its [`key`] in the [`store`]. [`cli`] is what a person sees.
 
+pub mod cli;
+pub mod error;
+pub mod experiment;
 pub mod graph;
+pub mod key;
+pub mod run;
+pub mod store;

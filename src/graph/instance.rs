@@ -1,8 +1,14 @@
 //! A stage at one point of its axes.
 
-use petgraph::graph::{DiGraph, NodeIndex};
+use std::collections::BTreeSet;
+
+use petgraph::{
+    Direction::Incoming,
+    algo::toposort,
+    graph::{DiGraph, NodeIndex},
+};
 use serde_json::Value;
-use stages::contract::{Coordinates, Kind};
+use stages::contract::{Coordinates, Kind, derive_seed};
 
 /// One artifact that an instance reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,5 +42,51 @@ pub struct Instance {
     pub inputs: Vec<InstanceInput>,
 }
 
+impl Instance {
+    /// The name of a stage's instance at a point.
+    pub fn name(stage: &str, coordinates: &Coordinates) -> String {
+        if coordinates.is_empty() {
+            return stage.into();
+        }
+        format!("{stage}[{}]", written(coordinates))
+    }
+
+    /// What all its random numbers come from: the instance's name, and with it its place on the seed axis.
+    pub fn seed(&self) -> u64 {
+        derive_seed(0, &self.name)
+    }
+
+    /// Where in the experiment's reports its published outputs go: empty for a stage without axes.
+    pub fn report_folder(&self) -> String {
+        written(&self.coordinates)
+    }
+}
+
+/// `seed=1,task=safety`
+fn written(coordinates: &Coordinates) -> String {
+    coordinates.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(",")
+}
+
 /// All instances of an experiment; an edge runs from producer to consumer. Acyclic.
 pub type Graph = DiGraph<Instance, ()>;
+
+/// Producers before consumers.
+///
+/// # Panics
+/// If the graph has a cycle: [`super::unroll`] makes none.
+pub fn ordered(graph: &Graph) -> Vec<NodeIndex> {
+    toposort(graph, None).expect("stages were checked for cycles")
+}
+
+/// The instances of some stages and all that these need.
+pub fn restrict(graph: &Graph, stages: &BTreeSet<&str>) -> BTreeSet<NodeIndex> {
+    let mut waiting: Vec<NodeIndex> =
+        graph.node_indices().filter(|n| stages.contains(graph[*n].stage.as_str())).collect();
+    let mut needed = BTreeSet::new();
+    while let Some(node) = waiting.pop() {
+        if needed.insert(node) {
+            waiting.extend(graph.neighbors_directed(node, Incoming));
+        }
+    }
+    needed
+}

@@ -1,5 +1,11 @@
 //! The experiment unrolled over its axes: which instances there are, and what each reads from which.
 
+mod draw;
 mod instance;
+mod references;
+mod substitute;
+mod unroll;
 
-pub use instance::{Graph, InputItem, Instance, InstanceInput};
+pub use draw::{dot, mermaid};
+pub use instance::{Graph, InputItem, Instance, InstanceInput, ordered, restrict};
+pub use unroll::unroll;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, schema_for};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub struct Kind {
     pub outputs: &'static [Output],
     /// Changes when the code that this kind runs changes.
     pub fingerprint: &'static str,
-    /// The JSON Schema of `with`.
+    /// The JSON Schema of `with`, without references.
     pub schema: fn() -> Schema,
     /// Checks `with` and gives it back with every default filled in.
     pub canonical: fn(Value) -> Result<Value, ParamError>,
@@ -55,11 +55,16 @@ impl Kind {
             inputs: S::INPUTS,
             outputs: S::OUTPUTS,
             fingerprint,
-            schema: || schema_for!(S::Params),
+            schema: schema::<S>,
             canonical: canonical::<S>,
             run: |params, ctx| S::run(parse::<S>(params).map_err(|e| StageError::new(e.message))?, ctx),
         }
     }
+}
+
+fn schema<S: Stage>() -> Schema {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<S::Params>()
 }
 
 fn parse<S: Stage>(params: Value) -> Result<S::Params, ParamError> {

@@ -1,0 +1,56 @@
+//! The command line: what a person types and sees. Data goes to standard output, everything else to standard
+//! error.
+
+mod args;
+mod bars;
+mod cache;
+mod exec;
+mod interrupt;
+mod logging;
+mod output;
+mod plan;
+mod run;
+mod setup;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use stages::contract::Registry;
+
+use crate::error::{Blame, Error};
+use args::{Cli, Command};
+
+/// A stage failed.
+pub const FAILED: u8 = 1;
+/// The command line or the experiment file is wrong.
+pub const EXPERIMENT: u8 = 2;
+/// The machine is in the way.
+pub const MACHINE: u8 = 3;
+/// Ctrl-C or SIGTERM; what was finished is kept.
+pub const INTERRUPTED: u8 = 130;
+
+/// Parses the command line, does what it says and gives the exit code.
+pub fn main(registry: &Registry) -> ExitCode {
+    let cli = Cli::parse();
+    let logs = logging::start(cli.log, cli.command.is_exec());
+    let result = match &cli.command {
+        Command::Run(options) => run::run(options, registry, &logs),
+        Command::Plan(options) => plan::run(options, registry),
+        Command::Graph(options) => setup::draw(options, registry),
+        Command::Schema => output::json(&crate::experiment::schema(registry)),
+        Command::Cache(command) => cache::run(command),
+        Command::Exec { manifest } => exec::run(manifest, registry),
+    };
+    match result {
+        Ok(code) => code,
+        Err(e) => fail(&e),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(match error.blame {
+        Blame::Experiment => EXPERIMENT,
+        Blame::Machine => MACHINE,
+    })
+}

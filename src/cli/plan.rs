@@ -1,0 +1,48 @@
+//! `pipeline plan`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use stages::contract::Registry;
+
+use super::{args::PlanOptions, output, setup::Setup};
+use crate::{
+    error::Result,
+    run::{Planned, State, plan},
+    store::Store,
+};
+
+#[derive(Serialize)]
+struct Plan<'a> {
+    experiment: &'a str,
+    instances: &'a [Planned],
+}
+
+pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
+    let setup = Setup::read(&options.experiment, registry)?;
+    let planned = plan(&setup.graph, &setup.chosen, &Store::new(&options.cache.folder));
+    if options.json {
+        return output::json(&Plan { experiment: &setup.experiment.name, instances: &planned });
+    }
+    let row = |p: &Planned| {
+        let state = match p.state {
+            State::Hit => "hit",
+            State::Miss => "miss",
+            State::Maybe => "maybe",
+        };
+        vec![state.into(), p.name.clone(), p.reason.clone()]
+    };
+    output::text(&output::table(
+        &["STATE", "INSTANCE", "REASON"],
+        &planned.iter().map(row).collect::<Vec<_>>(),
+    ))?;
+    let count = |state: State| planned.iter().filter(|p| p.state == state).count();
+    eprintln!(
+        "{} instances: {} cached, {} to run, {} that depend on what these give",
+        planned.len(),
+        count(State::Hit),
+        count(State::Miss),
+        count(State::Maybe)
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,304 @@
+//! From the experiment file to its instances.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::{
+    algo::{kosaraju_scc, toposort},
+    graph::{DiGraph, NodeIndex},
+};
+use serde_json::Value;
+use stages::contract::{Arity, Coordinates, Kind, Registry};
+
+use super::{
+    Graph, InputItem, Instance, InstanceInput,
+    references::{Wire, wires},
+    substitute::substitute,
+};
+use crate::{
+    error::{Error, Result},
+    experiment::{AxisValue, Document, Experiment, StageSpec, did_you_mean},
+};
+
+/// More instances than anyone means to run.
+const MOST_INSTANCES: usize = 100_000;
+
+/// Checks the experiment and unrolls it over its axes.
+///
+/// # Errors
+/// The first thing that is wrong with it, and where. Nothing has run then.
+pub fn unroll(experiment: &Experiment, document: &Document, registry: &Registry) -> Result<Graph> {
+    Unroll { experiment, document, registry }.run()
+}
+
+struct Unroll<'a> {
+    experiment: &'a Experiment,
+    document: &'a Document,
+    registry: &'a Registry,
+}
+
+/// A point of a stage's axes.
+type Point<'a> = BTreeMap<&'a str, &'a AxisValue>;
+
+impl<'a> Unroll<'a> {
+    fn run(&self) -> Result<Graph> {
+        self.check_names()?;
+        let stages = &self.experiment.stages;
+        for (stage, spec) in stages {
+            self.check_stage(stage, spec)?;
+        }
+        let mut wired = BTreeMap::new();
+        for stage in stages.keys() {
+            let kind_of = |stage: &str| stages.get(stage).and_then(|spec| self.registry.get(&spec.uses));
+            let wires = wires(stage, self.kind(stage), self.experiment, self.document, kind_of)?;
+            wires.iter().try_for_each(|wire| self.check_gathering(stage, wire))?;
+            wired.insert(stage.as_str(), wires);
+        }
+        let order = self.order(&wired)?;
+        let graph = self.instances(&order, &wired)?;
+        self.check_publishing(&graph)?;
+        Ok(graph)
+    }
+
+    fn kind(&self, stage: &str) -> &'a Kind {
+        let spec = &self.experiment.stages[stage];
+        self.registry.get(&spec.uses).expect("the kind was checked")
+    }
+
+    fn error(&self, path: &[&str], message: impl Into<String>) -> Error {
+        Error::experiment(message).at(self.document.place(path))
+    }
+
+    /// Names become parts of paths, keys and tables: they are plain.
+    fn check_names(&self) -> Result<()> {
+        let plain = |path: &[&str], what: &str, name: &str, also: &str| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
+            let first =
+                name.starts_with(|c: char| c.is_ascii_alphanumeric() || (c == '-' && also.contains('+')));
+            if first && name.len() <= 64 && name.chars().all(fits) {
+                return Ok(());
+            }
+            Err(self.error(path, format!("`{name}` cannot be {what}")).hint(format!(
+                "use 1 to 64 of the letters a to z, digits and `{also}`, beginning with a letter or digit"
+            )))
+        };
+        let experiment = self.experiment;
+        plain(&["name"], "the experiment's name", &experiment.name, "-_.")?;
+        for stage in experiment.stages.keys() {
+            plain(&["stages", stage], "a stage's name", stage, "-_")?;
+        }
+        for (axis, values) in &experiment.axes {
+            plain(&["axes", axis], "an axis' name", axis, "-_")?;
+            if values.is_empty() {
+                return Err(self.error(&["axes", axis], format!("axis `{axis}` has no values")));
+            }
+            let mut seen = BTreeSet::new();
+            for (i, value) in values.iter().enumerate() {
+                let (path, text) = (&["axes", axis, &i.to_string()], value.to_string());
+                plain(path, "a value on an axis", &text, "-_.+")?;
+                if !seen.insert(text.clone()) {
+                    return Err(self.error(path, format!("axis `{axis}` has the value `{text}` twice")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_stage(&self, stage: &str, spec: &StageSpec) -> Result<()> {
+        if self.registry.get(&spec.uses).is_none() {
+            let known = self.registry.iter().map(|kind| kind.name);
+            return Err(self
+                .error(&["stages", stage, "uses"], format!("there is no stage kind `{}`", spec.uses))
+                .hint(did_you_mean(&spec.uses, known)));
+        }
+        for (i, axis) in spec.over.iter().enumerate() {
+            let path = ["stages", stage, "over", &i.to_string()];
+            if !self.experiment.axes.contains_key(axis) {
+                let known = self.experiment.axes.keys().map(String::as_str);
+                let error = self.error(&path, format!("there is no axis `{axis}`"));
+                return Err(error.hint(did_you_mean(axis, known)));
+            }
+            if spec.over[..i].contains(axis) {
+                return Err(self.error(&path, format!("axis `{axis}` is listed twice")));
+            }
+        }
+        Ok(())
+    }
+
+    /// An input that takes one artifact cannot gather any.
+    fn check_gathering(&self, stage: &str, wire: &Wire) -> Result<()> {
+        if wire.input.arity == Arity::Many {
+            return Ok(());
+        }
+        let over = &self.experiment.stages[stage].over;
+        for (producer, _) in &wire.sources {
+            let extra = self.experiment.stages[producer].over.iter().find(|axis| !over.contains(axis));
+            if let Some(axis) = extra {
+                let input = wire.input.name;
+                let message = format!(
+                    "input `{input}` of `{stage}` takes one artifact, and `{producer}` has one for each `{axis}`"
+                );
+                return Err(self
+                    .error(&["stages", stage, "inputs", input], message)
+                    .hint(format!("add `{axis}` to `over` of `{stage}`")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stages, producers first.
+    fn order(&self, wired: &BTreeMap<&'a str, Vec<Wire>>) -> Result<Vec<&'a str>> {
+        let mut graph: DiGraph<&str, ()> = DiGraph::new();
+        let nodes: BTreeMap<&str, NodeIndex> =
+            self.experiment.stages.keys().map(|stage| (stage.as_str(), graph.add_node(stage))).collect();
+        for (stage, wires) in wired {
+            for (producer, _) in wires.iter().flat_map(|wire| &wire.sources) {
+                graph.update_edge(nodes[producer.as_str()], nodes[stage], ());
+            }
+        }
+        if let Ok(order) = toposort(&graph, None) {
+            return Ok(order.into_iter().map(|n| graph[n]).collect());
+        }
+        let is_cycle = |c: &Vec<NodeIndex>| c.len() > 1 || graph.contains_edge(c[0], c[0]);
+        let cycle = kosaraju_scc(&graph).into_iter().find(is_cycle).unwrap_or_default();
+        let mut names: Vec<&str> = cycle.into_iter().map(|n| graph[n]).collect();
+        names.sort_unstable();
+        let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let message = if names.len() == 1 {
+            format!("stage {list} reads its own output")
+        } else {
+            format!("the stages {list} wait for each other in a circle")
+        };
+        Err(self
+            .error(&["stages", names.first().unwrap_or(&""), "inputs"], message)
+            .hint("take one of their inputs out"))
+    }
+
+    fn points(&self, stage: &str) -> Vec<Point<'a>> {
+        let experiment = self.experiment;
+        let mut axes: Vec<&str> = experiment.stages[stage].over.iter().map(String::as_str).collect();
+        axes.sort_unstable();
+        axes.into_iter().fold(vec![Point::new()], |points, axis| {
+            let longer = |point: Point<'a>| {
+                let add = move |value| {
+                    let mut point = point.clone();
+                    point.insert(axis, value);
+                    point
+                };
+                experiment.axes[axis].iter().map(add).collect::<Vec<_>>()
+            };
+            points.into_iter().flat_map(longer).collect()
+        })
+    }
+
+    fn instances(&self, order: &[&'a str], wired: &BTreeMap<&'a str, Vec<Wire>>) -> Result<Graph> {
+        let sizes = order.iter().map(|stage| {
+            let over = &self.experiment.stages[*stage].over;
+            over.iter().map(|axis| self.experiment.axes[axis].len()).fold(1, usize::saturating_mul)
+        });
+        let total = sizes.fold(0, usize::saturating_add);
+        if total > MOST_INSTANCES {
+            let message =
+                format!("the experiment has {total} stage instances, at most {MOST_INSTANCES} can run");
+            return Err(self.error(&["axes"], message));
+        }
+        let mut graph = Graph::new();
+        let mut nodes: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
+        for stage in order {
+            for point in self.points(stage) {
+                let params = self.params(stage, &point)?;
+                let coordinates: Coordinates =
+                    point.iter().map(|(axis, value)| ((*axis).to_string(), value.to_string())).collect();
+                let inputs: Vec<InstanceInput> = wired[stage]
+                    .iter()
+                    .map(|wire| InstanceInput {
+                        name: wire.input.name,
+                        items: items(wire, &coordinates, &graph, &nodes),
+                    })
+                    .collect();
+                let producers: BTreeSet<NodeIndex> =
+                    inputs.iter().flat_map(|input| &input.items).map(|item| item.producer).collect();
+                let node = graph.add_node(Instance {
+                    name: Instance::name(stage, &coordinates),
+                    stage: (*stage).into(),
+                    coordinates,
+                    kind: self.kind(stage).clone(),
+                    params,
+                    inputs,
+                });
+                for producer in producers {
+                    graph.add_edge(producer, node, ());
+                }
+                nodes.entry(stage).or_default().push(node);
+            }
+        }
+        Ok(graph)
+    }
+
+    /// Canonical parameters of a stage at a point.
+    fn params(&self, stage: &str, point: &Point) -> Result<Value> {
+        let spec = &self.experiment.stages[stage];
+        let with = substitute(&Value::Object(spec.with.clone()), point).map_err(|(path, axis)| {
+            let path: Vec<&str> =
+                ["stages", stage, "with"].into_iter().chain(path.iter().map(String::as_str)).collect();
+            let hint = if self.experiment.axes.contains_key(&axis) {
+                format!("add `{axis}` to `over` of `{stage}`")
+            } else {
+                did_you_mean(&axis, point.keys().copied())
+            };
+            self.error(&path, format!("`${{{axis}}}` is no axis of stage `{stage}`")).hint(hint)
+        })?;
+        (self.kind(stage).canonical)(with).map_err(|e| {
+            let mut path: Vec<String> = vec!["stages".into(), stage.into(), "with".into()];
+            path.extend(e.path.split('.').filter(|part| !part.is_empty()).map(String::from));
+            let error = self.document.refusal(&mut path, &e.message);
+            Error { hint: e.hint.or(error.hint), ..error }
+        })
+    }
+
+    /// Two instances must not publish under the same name.
+    fn check_publishing(&self, graph: &Graph) -> Result<()> {
+        let mut seen: BTreeMap<(String, &str), &str> = BTreeMap::new();
+        for instance in graph.node_weights() {
+            for output in instance.kind.outputs.iter().filter(|o| o.published) {
+                let place = (instance.report_folder(), output.name);
+                if let Some(other) = seen.insert(place, &instance.stage)
+                    && other != instance.stage
+                {
+                    let message = format!(
+                        "stages `{other}` and `{}` would both publish `{}`",
+                        instance.stage, output.name
+                    );
+                    return Err(self
+                        .error(&["stages", &instance.stage], message)
+                        .hint("give one of them an axis, or make it an experiment of its own"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The artifacts that flow through a wire to a consumer: same coordinates on shared axes, all of them on others,
+/// in the order of the references and then of their coordinates.
+fn items(
+    wire: &Wire,
+    consumer: &Coordinates,
+    graph: &Graph,
+    nodes: &BTreeMap<&str, Vec<NodeIndex>>,
+) -> Vec<InputItem> {
+    let mut all = vec![];
+    for (stage, output) in &wire.sources {
+        let mut items: Vec<InputItem> = nodes[stage.as_str()]
+            .iter()
+            .filter(|n| graph[**n].coordinates.iter().all(|(a, v)| consumer.get(a).is_none_or(|c| c == v)))
+            .map(|n| {
+                let mut coordinates = graph[*n].coordinates.clone();
+                coordinates.retain(|axis, _| !consumer.contains_key(axis));
+                InputItem { producer: *n, output, coordinates }
+            })
+            .collect();
+        items.sort_by(|a, b| a.coordinates.cmp(&b.coordinates));
+        all.extend(items);
+    }
+    all
+}

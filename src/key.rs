@@ -1,0 +1,293 @@
+//! A stage instance's key: what its result depends on, and nothing else.
+//!
+//! No time, host, job count, cache path or attempt is in it. The content of the inputs is in it, not the keys of
+//! their producers: a producer that reruns and gives the same bytes changes no key below it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stages::contract::Coordinates;
+
+/// Changes whenever the same fields would give another digest, or the same digest another meaning.
+pub const FORMAT: u32 = 1;
+
+/// 64 hexadecimal digits of a blake3 hash: of a key, or of an artifact's content.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Digest(String);
+
+impl Digest {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first digits, for people.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl From<blake3::Hash> for Digest {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(hash.to_hex().to_string())
+    }
+}
+
+/// Only what is a digest becomes a part of a path.
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Ok(Self(text));
+        }
+        Err("expected 64 hexadecimal digits".into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What goes into a key. Stored with the result, so that a rerun can be explained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Key {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The stage kind.
+    pub kind: String,
+    /// The fingerprint of the code that the kind runs.
+    pub code: String,
+    /// Canonical parameters.
+    pub params: Value,
+    /// The instance's seed.
+    pub seed: u64,
+    /// By input name, in order.
+    pub inputs: BTreeMap<String, Vec<KeyInput>>,
+}
+
+/// One artifact that an instance reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInput {
+    /// On the gathered axes: they label the artifact for the stage.
+    pub coordinates: Coordinates,
+    pub content: Digest,
+}
+
+impl Key {
+    /// blake3 over the fields as canonical JSON.
+    ///
+    /// # Panics
+    /// Never: all fields can be written as JSON.
+    pub fn digest(&self) -> Digest {
+        let value = serde_json::to_value(self).expect("a key is JSON");
+        let mut bytes = b"pipeline key\n".to_vec();
+        canonical(&value, &mut bytes);
+        blake3::hash(&bytes).into()
+    }
+
+    /// What differs from an earlier key, for people: `with.kl 0.05 -> 0.1`.
+    pub fn differences(&self, earlier: &Self) -> Vec<String> {
+        let mut found = vec![];
+        if self.kind != earlier.kind {
+            found.push(format!("kind {} -> {}", earlier.kind, self.kind));
+        }
+        if self.code != earlier.code {
+            found.push("code changed".into());
+        }
+        compare("with", Some(&earlier.params), Some(&self.params), &mut found);
+        for (name, items) in &self.inputs {
+            match earlier.inputs.get(name) {
+                Some(old) if old == items => {}
+                Some(old) if old.len() != items.len() => {
+                    found.push(format!(
+                        "input {name} has {} artifacts instead of {}",
+                        items.len(),
+                        old.len()
+                    ));
+                }
+                Some(_) => found.push(format!("input {name} changed")),
+                None => found.push(format!("input {name} is new")),
+            }
+        }
+        found.extend(
+            earlier
+                .inputs
+                .keys()
+                .filter(|n| !self.inputs.contains_key(*n))
+                .map(|n| format!("input {n} is gone")),
+        );
+        if found.is_empty() && self != earlier {
+            found.push("seed or key format changed".into());
+        }
+        found
+    }
+}
+
+/// JSON with sorted keys and no white space: equal values give equal bytes.
+fn canonical(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            out.push(b'{');
+            for (i, (key, value)) in entries.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                out.extend(Value::from(key.as_str()).to_string().bytes());
+                out.push(b':');
+                canonical(value, out);
+            }
+            out.push(b'}');
+        }
+        Value::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                canonical(item, out);
+            }
+            out.push(b']');
+        }
+        plain => out.extend(plain.to_string().bytes()),
+    }
+}
+
+fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<String>) {
+    match (old, new) {
+        (Some(Value::Object(old)), Some(Value::Object(new))) => {
+            let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                compare(&format!("{path}.{key}"), old.get(key), new.get(key), found);
+            }
+        }
+        (old, new) if old != new => {
+            let show = |value: Option<&Value>| value.map_or("nothing".into(), short);
+            found.push(format!("{path} {} -> {}", show(old), show(new)));
+        }
+        _ => {}
+    }
+}
+
+/// A value in a few words. Parameters are f32 for the most part: what it prints is the shortest text that gives
+/// the same f32 again.
+fn short(value: &Value) -> String {
+    let text = match value {
+        Value::Number(n) if n.is_f64() => {
+            let x = n.as_f64().unwrap_or_default();
+            if f64::from(x as f32) == x { (x as f32).to_string() } else { x.to_string() }
+        }
+        other => other.to_string(),
+    };
+    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn key() -> Key {
+        let content = Digest::from(blake3::hash(b"content"));
+        let coordinates = Coordinates::from([("seed".to_string(), "1".to_string())]);
+        Key {
+            format: FORMAT,
+            kind: "ppo".into(),
+            code: "c0de".into(),
+            params: json!({ "kl": 0.05, "arm": "ppo-\"x\"", "nested": { "b": [1, null], "a": true } }),
+            seed: u64::MAX,
+            inputs: BTreeMap::from([("reward".to_string(), vec![KeyInput { coordinates, content }])]),
+        }
+    }
+
+    /// A change here makes every cache start anew: raise [`FORMAT`] and say so in the changelog.
+    #[test]
+    fn the_digest_of_a_fixed_key_is_pinned() {
+        assert_eq!(key().digest().as_str(), "PINNED");
+    }
+
+    #[test]
+    fn every_field_changes_the_digest() {
+        let changes: [fn(&mut Key); 9] = [
+            |k| k.format += 1,
+            |k| k.kind.push('x'),
+            |k| k.code.push('x'),
+            |k| k.params["kl"] = json!(0.1),
+            |k| k.params["nested"]["b"][0] = json!("1"),
+            |k| k.seed -= 1,
+            |k| k.inputs.get_mut("reward").unwrap()[0].content = blake3::hash(b"other").into(),
+            |k| drop(k.inputs.get_mut("reward").unwrap()[0].coordinates.insert("a".into(), "b".into())),
+            |k| drop(k.inputs.insert("other".into(), vec![])),
+        ];
+        let digests: std::collections::BTreeSet<Digest> = changes
+            .iter()
+            .map(|change| {
+                let mut key = key();
+                change(&mut key);
+                key.digest()
+            })
+            .chain([key().digest()])
+            .collect();
+        assert_eq!(digests.len(), changes.len() + 1);
+    }
+
+    #[test]
+    fn differences_are_told_in_words() {
+        let (old, mut new) = (key(), key());
+        new.params["kl"] = json!(f64::from(0.1_f32));
+        new.params["nested"]["a"] = json!(false);
+        new.code = "other".into();
+        new.inputs.get_mut("reward").unwrap()[0].content = blake3::hash(b"other").into();
+        let expected =
+            ["code changed", "with.kl 0.05 -> 0.1", "with.nested.a true -> false", "input reward changed"];
+        assert_eq!(new.differences(&old), expected);
+        assert!(old.differences(&key()).is_empty());
+    }
+
+    #[test]
+    fn only_a_digest_is_a_digest() {
+        for text in ["", "../../etc/passwd", &"A".repeat(64), &"a".repeat(63)] {
+            assert!(Digest::try_from(text.to_string()).is_err(), "{text}");
+        }
+        assert!(Digest::try_from("0a".repeat(32)).is_ok());
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[ -~]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-c\"\\\\]{0,2}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Canonical JSON says all that a value has: it can be read back, and different values differ.
+        #[test]
+        fn canonical_json_is_faithful(a in any_json(), b in any_json()) {
+            let write = |value: &Value| {
+                let mut bytes = vec![];
+                canonical(value, &mut bytes);
+                bytes
+            };
+            prop_assert_eq!(&serde_json::from_slice::<Value>(&write(&a)).unwrap(), &a);
+            prop_assert_eq!(write(&a) == write(&b), a == b);
+        }
+    }
+}

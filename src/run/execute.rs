@@ -1,0 +1,215 @@
+//! Runs one instance in a process of its own and takes its outputs into the store.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use stages::contract::{Output, Progress};
+
+use super::manifest::{Manifest, Report};
+use crate::{
+    key::{Digest, Key},
+    store::{Lock, Provenance, Record, Store},
+};
+
+/// How to start the process of an instance: the program and what comes before the manifest's path.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+}
+
+/// No line of a child's reports is longer, in bytes.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// An instance to run.
+pub struct Job {
+    pub instance: String,
+    pub key: Key,
+    pub manifest: Manifest,
+    pub outputs: &'static [Output],
+    /// Held until the result is recorded.
+    pub _lock: Lock,
+}
+
+/// What came of it.
+pub struct Success {
+    pub record: Record,
+    pub elapsed: Duration,
+}
+
+/// A running process that can be ended from elsewhere.
+#[derive(Clone, Default)]
+pub struct Handle(Arc<Mutex<Ending>>);
+
+#[derive(Default)]
+struct Ending {
+    child: Option<Child>,
+    killed: bool,
+}
+
+impl Handle {
+    /// Ends the process, or keeps it from starting.
+    pub fn kill(&self) {
+        let mut ending = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ending.killed = true;
+        if let Some(child) = &mut ending.child {
+            let _ = child.kill();
+        }
+    }
+
+    fn start(&self, command: &mut Command) -> Result<(), String> {
+        let mut ending = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if ending.killed {
+            return Err("interrupted".into());
+        }
+        ending.child = Some(command.spawn().map_err(|e| format!("its process could not be started: {e}"))?);
+        Ok(())
+    }
+
+    fn child<T>(&self, act: impl FnOnce(&mut Child) -> T) -> Option<T> {
+        let mut ending = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ending.child.as_mut().map(act)
+    }
+}
+
+/// Runs a job to its end. Progress goes to `progress`; an error is a message for people.
+pub fn execute(
+    job: &Job,
+    launcher: &Launcher,
+    store: &Store,
+    handle: &Handle,
+    progress: impl FnMut(Progress),
+) -> Result<Success, String> {
+    let key = job.key.digest();
+    let work = store.work(&key);
+    let begun = Instant::now();
+    let log = store.log(&key);
+    let prepare = || {
+        fs::create_dir_all(&work)?;
+        fs::create_dir_all(log.parent().unwrap_or(&work))?;
+        let path = work.join("manifest.json");
+        fs::write(&path, serde_json::to_vec_pretty(&job.manifest)?)?;
+        Ok((path, File::options().create(true).append(true).open(&log)?))
+    };
+    let (manifest, log_file) = prepare()
+        .map_err(|e: std::io::Error| format!("its folder `{}` could not be made: {e}", work.display()))?;
+    let log_start = log_file.metadata().map_or(0, |m| m.len());
+
+    let mut command = Command::new(&launcher.program);
+    command.args(&launcher.arguments).arg(manifest);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file);
+    // A terminal's Ctrl-C goes to the parent alone, which then ends its children.
+    command.process_group(0);
+    handle.start(&mut command)?;
+    let outcome = listen(handle, progress);
+    let status = wait(handle).map_err(|e| format!("its process was lost: {e}"))?;
+    let elapsed = begun.elapsed();
+    match outcome {
+        Some(Report::Done) if status.success() => {}
+        Some(Report::Failed { message, causes, hint }) => {
+            let mut text = [vec![message], causes].concat().join(": ");
+            text.extend(hint.map(|hint| format!("\nhint: {hint}")));
+            return Err(text);
+        }
+        _ => return Err(died(status, &log, log_start)),
+    }
+    let record =
+        take_in(job, &key, store, elapsed).map_err(|e| format!("its outputs could not be kept: {e}"))?;
+    // The result is in: what is left in the work folder is of no use, and of no harm.
+    let _ = fs::remove_dir_all(&work);
+    Ok(Success { record, elapsed })
+}
+
+/// Reads the child's reports until it closes its output; gives its last word.
+fn listen(handle: &Handle, mut progress: impl FnMut(Progress)) -> Option<Report> {
+    let out = handle.child(|child| child.stdout.take())??;
+    let mut out = BufReader::new(out);
+    let mut last = None;
+    loop {
+        let mut line = vec![];
+        if (&mut out).take(LONGEST_LINE).read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+            return last;
+        }
+        match serde_json::from_slice(&line) {
+            Ok(Report::Progress(p)) => progress(p),
+            Ok(report) => last = Some(report),
+            // Something that a library printed.
+            Err(_) => tracing::debug!(line = %String::from_utf8_lossy(&line).trim_end(), "stray output"),
+        }
+    }
+}
+
+/// The child's end is near: its output is closed. Not under the lock, so that it can still be killed.
+fn wait(handle: &Handle) -> std::io::Result<ExitStatus> {
+    let mut pause = Duration::from_micros(200);
+    loop {
+        match handle.child(Child::try_wait) {
+            Some(Ok(Some(status))) => return Ok(status),
+            Some(Ok(None)) => std::thread::sleep(pause),
+            Some(Err(e)) => return Err(e),
+            None => return Err(std::io::Error::other("it never started")),
+        }
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+fn take_in(job: &Job, key: &Digest, store: &Store, elapsed: Duration) -> std::io::Result<Record> {
+    let mut outputs = BTreeMap::new();
+    for output in job.outputs {
+        let path = job.manifest.outputs.join(output.name);
+        if !path.exists() {
+            return Err(std::io::Error::other(format!("the stage did not write `{}`", output.name)));
+        }
+        outputs.insert(output.name.to_string(), store.take_in(&path)?);
+    }
+    let record = Record {
+        key: job.key.clone(),
+        outputs,
+        provenance: Provenance {
+            instance: job.instance.clone(),
+            finished: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            seconds: elapsed.as_secs_f64(),
+            threads: job.manifest.threads,
+            pipeline: env!("CARGO_PKG_VERSION").into(),
+        },
+    };
+    store.record(key, &record)?;
+    Ok(record)
+}
+
+/// What to say of a process that ended without a word.
+fn died(status: ExitStatus, log: &Path, start: u64) -> String {
+    let how = match (status.signal(), status.code()) {
+        (Some(9), _) => "its process was killed (signal 9): perhaps the memory ran out".to_string(),
+        (Some(signal), _) => format!("its process was ended by signal {signal}"),
+        (None, code) => format!("its process ended with exit code {}", code.unwrap_or(-1)),
+    };
+    let tail = tail(log, start);
+    let tail = if tail.is_empty() { String::new() } else { format!("\nthe end of its log:\n{tail}") };
+    format!("{how}{tail}\nhint: the whole log is `{}`", log.display())
+}
+
+/// The last lines that an attempt logged.
+fn tail(log: &Path, start: u64) -> String {
+    const BYTES: u64 = 4096;
+    let read = || {
+        let mut file = File::open(log)?;
+        let end = file.metadata()?.len();
+        file.seek(SeekFrom::Start(end.saturating_sub(BYTES).max(start)))?;
+        let mut bytes = vec![];
+        file.take(BYTES).read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(8)..];
+    last.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,39 @@
+//! What parent and child process say to each other.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stages::contract::{Artifact, Progress};
+
+/// All that a process needs to run one instance: a file that the parent writes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub instance: String,
+    pub kind: String,
+    /// The code that the key was computed for: a program that was rebuilt meanwhile must not run it.
+    pub code: String,
+    pub params: Value,
+    pub seed: u64,
+    pub inputs: BTreeMap<String, Vec<Artifact>>,
+    pub outputs: PathBuf,
+    pub checkpoints: PathBuf,
+    /// Held by the process while it works in the folders: a process whose parent was killed may still live.
+    pub lock: PathBuf,
+    pub threads: usize,
+}
+
+/// A line on the child's standard output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    Progress(Progress),
+    /// The stage gave up, with its causes from the outermost to the innermost.
+    Failed {
+        message: String,
+        causes: Vec<String>,
+        hint: Option<String>,
+    },
+    Done,
+}

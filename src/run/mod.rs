@@ -1,0 +1,20 @@
+//! Bringing an experiment up to date.
+//!
+//! [`resolve`] says what an instance's key is and whether the store has it; `plan` and `run` both go by it. The
+//! dispatcher owns all state; executors run one instance each, in a process of its own ([`child`]), and send
+//! messages.
+
+pub mod child;
+mod dispatch;
+mod execute;
+mod manifest;
+mod plan;
+mod publish;
+mod resolve;
+mod watch;
+
+pub use dispatch::{Interrupt, Options, Summary, run};
+pub use execute::Launcher;
+pub use manifest::{Manifest, Report};
+pub use plan::{Planned, State, plan};
+pub use watch::{Event, Watcher};

@@ -1,0 +1,68 @@
+//! What a run would do, without running.
+
+use std::collections::BTreeSet;
+
+use petgraph::{Direction::Incoming, graph::NodeIndex};
+use serde::Serialize;
+
+use super::resolve::{Decision, Outputs, Resolver, contents, key_of};
+use crate::{
+    graph::{Graph, ordered},
+    key::Digest,
+    store::Store,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The store has it.
+    Hit,
+    /// It must run.
+    Miss,
+    /// It depends on what must run: it runs unless that gives the same bytes as before.
+    Maybe,
+}
+
+/// What would happen to one instance.
+#[derive(Clone, Debug, Serialize)]
+pub struct Planned {
+    pub name: String,
+    /// `None` where it depends on what has not run yet.
+    pub key: Option<Digest>,
+    pub state: State,
+    pub reason: String,
+}
+
+/// Plans the `chosen` instances, producers first. The store is only read.
+pub fn plan(graph: &Graph, chosen: &BTreeSet<NodeIndex>, store: &Store) -> Vec<Planned> {
+    let resolver = Resolver::new(store);
+    let mut outputs = Outputs::new();
+    let mut planned = vec![];
+    for node in ordered(graph).into_iter().filter(|n| chosen.contains(n)) {
+        let instance = &graph[node];
+        let name = instance.name.clone();
+        let mut unknown: Vec<&str> = graph
+            .neighbors_directed(node, Incoming)
+            .filter(|producer| !outputs.contains_key(producer))
+            .map(|producer| graph[producer].name.as_str())
+            .collect();
+        unknown.sort_unstable();
+        planned.push(if let Some(first) = unknown.first() {
+            let others =
+                if unknown.len() > 1 { format!(" and {} more", unknown.len() - 1) } else { String::new() };
+            let reason = format!("depends on {first}{others}");
+            Planned { name, key: None, state: State::Maybe, reason }
+        } else {
+            let key = key_of(graph, node, &outputs);
+            let digest = Some(key.digest());
+            match resolver.decide(instance, &key) {
+                Decision::Hit(record) => {
+                    outputs.insert(node, contents(&record));
+                    Planned { name, key: digest, state: State::Hit, reason: "cached".into() }
+                }
+                Decision::Miss { reason } => Planned { name, key: digest, state: State::Miss, reason },
+            }
+        });
+    }
+    planned
+}

@@ -1,0 +1,45 @@
+//! What a person reads goes to the reports folder.
+
+use std::{collections::BTreeMap, fs, io::Write, path::Path};
+
+use crate::{
+    error::{Error, Result},
+    graph::Instance,
+    key::Digest,
+    store::{Store, content_of},
+};
+
+/// Copies an instance's published outputs to its experiment's report folder; leaves alone what is there already.
+pub fn publish(
+    instance: &Instance,
+    outputs: &BTreeMap<String, Digest>,
+    store: &Store,
+    folder: &Path,
+) -> Result<()> {
+    let folder = folder.join(instance.report_folder());
+    for output in instance.kind.outputs.iter().filter(|output| output.published) {
+        let (target, content) = (folder.join(output.name), &outputs[output.name]);
+        if content_of(&target).is_ok_and(|found| found.digest == *content) {
+            continue;
+        }
+        let copy = || {
+            fs::create_dir_all(&folder)?;
+            let mut draft = tempfile::Builder::new().permissions(readable()).tempfile_in(&folder)?;
+            let mut source = fs::File::open(store.object(content))?;
+            std::io::copy(&mut source, &mut draft)?;
+            draft.flush()?;
+            draft.persist(&target).map_err(|e| e.error)?;
+            Ok(())
+        };
+        copy().map_err(|e| {
+            Error::io(format!("cannot write the report `{}`", target.display()))(e)
+                .hint("name another folder with `--reports DIR`; no result is lost")
+        })?;
+    }
+    Ok(())
+}
+
+/// As a file has them that a person makes; temporary files are for their owner alone.
+fn readable() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}

@@ -1,0 +1,199 @@
+//! The store on disk.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    content::{content_of, files},
+    record::{Record, Stored},
+};
+use crate::{
+    error::{Error, Result},
+    key::Digest,
+};
+
+/// No result record is larger, in bytes.
+const LARGEST_RECORD: u64 = 1 << 26;
+
+/// A cache folder. Nothing is made on disk before something is written.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// What the store has for a key.
+#[derive(Debug)]
+pub enum Lookup {
+    /// A result, every byte of it verified.
+    Hit(Box<Record>),
+    Absent,
+    /// There is something, but it cannot be trusted: why not.
+    Damaged(String),
+}
+
+/// Held while a run works on a key; the system gives it free when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Store {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where an artifact with this content lies.
+    pub fn object(&self, content: &Digest) -> PathBuf {
+        let (head, tail) = content.as_str().split_at(2);
+        self.root.join("objects").join(head).join(tail)
+    }
+
+    /// The folder of an instance that is not finished.
+    pub fn work(&self, key: &Digest) -> PathBuf {
+        self.root.join("work").join(key.as_str())
+    }
+
+    pub fn log(&self, key: &Digest) -> PathBuf {
+        self.root.join("logs").join(format!("{key}.log"))
+    }
+
+    fn result(&self, key: &Digest) -> PathBuf {
+        self.root.join("results").join(format!("{key}.json"))
+    }
+
+    /// What the store has for a key; reads every byte of the outputs.
+    pub fn lookup(&self, key: &Digest) -> Lookup {
+        let record = match read_record(&self.result(key)) {
+            Ok(record) => record,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Lookup::Absent,
+            Err(e) => return Lookup::Damaged(format!("its record cannot be read: {e}")),
+        };
+        if record.key.digest() != *key {
+            return Lookup::Damaged("its record is of another key".into());
+        }
+        for (name, stored) in &record.outputs {
+            match content_of(&self.object(&stored.content)) {
+                Ok(found) if found.digest == stored.content => {}
+                Ok(_) => return Lookup::Damaged(format!("its output `{name}` has changed on disk")),
+                Err(e) => return Lookup::Damaged(format!("its output `{name}` cannot be read: {e}")),
+            }
+        }
+        Lookup::Hit(Box::new(record))
+    }
+
+    /// The records of all results that can be read, with their keys, in no order. Outputs are not verified.
+    pub fn records(&self) -> Vec<(Digest, Record)> {
+        let Ok(entries) = fs::read_dir(self.root.join("results")) else { return vec![] };
+        let digest = |path: &Path| {
+            let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
+            Digest::try_from(name.to_string()).ok()
+        };
+        entries
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                Some((digest(&path)?, read_record(&path).ok()?))
+            })
+            .collect()
+    }
+
+    /// The lock of a key, or `None` while another run holds it.
+    pub fn try_lock(&self, key: &Digest) -> Result<Option<Lock>> {
+        let path = self.root.join("locks").join(key.as_str());
+        let file = self.create(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(e)) => Err(Error::io(format!("cannot lock `{}`", path.display()))(e)),
+        }
+    }
+
+    /// Makes a file and the folders above it.
+    fn create(&self, path: &Path) -> Result<File> {
+        let fail = |e| {
+            Error::io(format!("cannot write in the cache `{}`", self.root.display()))(e)
+                .hint("name another folder with `--cache DIR`, or make room in this one")
+        };
+        fs::create_dir_all(path.parent().unwrap_or(&self.root)).map_err(fail)?;
+        File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(fail)
+    }
+
+    /// Takes a finished artifact in and gives its address. `path` is used up.
+    pub fn take_in(&self, path: &Path) -> io::Result<Stored> {
+        let content = content_of(path)?;
+        let stored = Stored { content: content.digest, bytes: content.bytes };
+        let target = self.object(&stored.content);
+        if target.exists() {
+            if content_of(&target).is_ok_and(|found| found.digest == stored.content) {
+                remove(path)?;
+                return Ok(stored);
+            }
+            self.set_aside(&target)?;
+        }
+        settle(path)?;
+        let folder = target.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder)?;
+        match fs::rename(path, &target) {
+            // Another run was faster with the same content.
+            Err(_) if target.exists() => remove(path)?,
+            other => other?,
+        }
+        sync_folder(folder)?;
+        Ok(stored)
+    }
+
+    /// Records a result whose outputs are all in.
+    pub fn record(&self, key: &Digest, record: &Record) -> io::Result<()> {
+        let path = self.result(key);
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder)?;
+        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer_pretty(&mut draft, record)?;
+        draft.write_all(b"\n")?;
+        draft.as_file().sync_all()?;
+        draft.persist(&path).map_err(|e| e.error)?;
+        sync_folder(folder)
+    }
+
+    /// Moves something damaged out of the way, so that it can be looked at.
+    fn set_aside(&self, path: &Path) -> io::Result<()> {
+        let folder = self.root.join("damaged");
+        fs::create_dir_all(&folder)?;
+        let place = tempfile::tempdir_in(folder)?.keep();
+        fs::rename(path, place.join(path.file_name().unwrap_or_default()))
+    }
+}
+
+fn read_record(path: &Path) -> io::Result<Record> {
+    let mut bytes = vec![];
+    File::open(path)?.take(LARGEST_RECORD).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// Makes an artifact read-only and sees that it is on the disk before its name is.
+fn settle(path: &Path) -> io::Result<()> {
+    let is_folder = path.is_dir();
+    let all = if is_folder { files(path)? } else { vec![(String::new(), path.to_path_buf())] };
+    for (_, file) in all {
+        let opened = File::open(&file)?;
+        let mut permissions = opened.metadata()?.permissions();
+        permissions.set_readonly(true);
+        opened.set_permissions(permissions)?;
+        opened.sync_all()?;
+    }
+    if is_folder { sync_folder(path) } else { Ok(()) }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}

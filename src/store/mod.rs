@@ -1,0 +1,19 @@
+//! The content store: artifacts by their content, and what each key produced.
+//!
+//! ```text
+//! cache/objects/ab/cdef…     immutable content, addressed by its blake3
+//! cache/results/<key>.json   what a key produced: outputs, the key itself, time, provenance
+//! cache/work/<key>/          a running instance's folder: checkpoints and partial outputs
+//! cache/logs/<key>.log       what an instance logged, every attempt
+//! cache/locks/<key>          held while a run works on the key
+//! ```
+//!
+//! A result is recorded only when all its outputs are in, each moved there whole. What is read is verified.
+
+mod content;
+mod folder;
+mod record;
+
+pub use content::{Content, content_of};
+pub use folder::{Lock, Lookup, Store};
+pub use record::{Provenance, Record, Stored};
