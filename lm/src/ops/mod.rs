@@ -4,6 +4,7 @@
 //! the same functions on the CPU, each recorded on dfdx's tape as one operation. Tests hold the second against
 //! the first, values and gradients.
 
+#[cfg_attr(not(test), allow(dead_code, reason = "the reference that tests hold `Fused` against"))]
 mod composed;
 mod fused;
 mod rope;
