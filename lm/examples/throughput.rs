@@ -97,8 +97,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let prompts: Vec<Vec<u32>> = tokens.iter().map(|t| t[..half].to_vec()).collect();
         let sampling = Sampling { max_new_tokens: half, ..Sampling::default() };
         let seeds: Vec<u64> = (0..shape.sequences as u64).collect();
-        let generated = half * shape.sequences;
-        row("sampling", measure(generated, || model.sample(&prompts, &sampling, &seeds).map(|_| ()))?);
+        for (work, count) in [("sampling", shape.sequences), ("1 alone", 1)] {
+            let (prompts, seeds) = (&prompts[..count], &seeds[..count]);
+            let sample = || model.sample(prompts, &sampling, seeds).map(|_| ());
+            row(work, measure(half * count, sample)?);
+        }
     }
     for shape in SHAPES {
         let c = shape.config();
