@@ -7,6 +7,9 @@ use crate::parameters::{PER_LAYER, Slot, slots};
 use dfdx::prelude::{Tape, TensorFromVec};
 use std::sync::Arc;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) struct Decoder<O: Ops> {
     pub config: Config,
     pub head: Head,

@@ -24,6 +24,9 @@ pub enum Error {
     #[error("optimizer: `{field}` is {found}, expected {expected}")]
     Optimizer { field: &'static str, found: String, expected: String },
 
+    #[error("step {step}: the batch has {sequences} sequences and no rows, expected at least one row")]
+    NoRows { step: u64, sequences: usize },
+
     #[error(
         "step {step}: the {what} is {value}; nothing was updated; lower the learning rate or look at the data"
     )]

@@ -103,13 +103,13 @@ impl Model {
     /// the rest of the batch, and equals what [`crate::Trainer`] hands to the loss, bit by bit.
     pub fn log_probs(&self, batch: &Batch) -> Result<Vec<f32>> {
         self.need(Head::Lm, "log_probs")?;
-        self.by_part(batch, |part| self.decoder.outputs(part, NoneTape).as_vec())
+        self.by_part(batch, |part| view(&self.decoder.outputs(part, NoneTape)).to_vec())
     }
 
     /// The scalar head's value at each row.
     pub fn scalars(&self, batch: &Batch) -> Result<Vec<f32>> {
         self.need(Head::Scalar, "scalars")?;
-        self.by_part(batch, |part| self.decoder.outputs(part, NoneTape).as_vec())
+        self.by_part(batch, |part| view(&self.decoder.outputs(part, NoneTape)).to_vec())
     }
 
     /// For each row the log-probability of the token that follows, and the shape of the distribution.

@@ -46,8 +46,9 @@ impl<D: Device<f32>> Ops for Composed<D> {
     }
 
     fn attention<T: Tape<f32, D>>(qkv: Matrix<D, T>, how: &Arc<Attention>) -> Matrix<D, T> {
-        let (qkv, tape) = qkv.split_tape();
+        let (qkv, mut tape) = qkv.split_tape();
         let (heads, groups, dim) = (how.heads, how.key_value_heads, how.head_dim);
+        let sharing = heads / groups;
         let scale = 1.0 / (dim as f32).sqrt();
         let mut sequences: Option<Matrix<D, T>> = None;
         for bounds in how.starts.windows(2) {
@@ -58,17 +59,23 @@ impl<D: Device<f32>> Ops for Composed<D> {
             };
             let mask: Matrix<D> = qkv.device().upper_tri_like(&(len, len), MASKED, 1);
             let mut outputs: Option<Matrix<D, T>> = None;
-            for head in 0..heads {
-                let group = head / (heads / groups);
-                let query = rotate(column(head), how);
+            for group in 0..groups {
+                // Sliced once and then shared by the heads: the gradient of dfdx's slice replaces what is there,
+                // so that of two slices of the same elements one would be lost.
                 let key = rotate(column(heads + group), how).permute::<_, Axes2<1, 0>>();
-                let value = column(heads + groups + group);
-                let scores = query.matmul(key) * scale + mask.clone();
-                let output = scores.softmax::<Axis<1>>().matmul(value);
-                outputs = Some(match outputs {
-                    Some(before) => (before, output).concat_along(Axis::<1>),
-                    None => output,
-                });
+                let (key, past) = key.split_tape();
+                tape = tape.merge(past);
+                let (value, past) = column(heads + groups + group).split_tape();
+                tape = tape.merge(past);
+                for head in group * sharing..(group + 1) * sharing {
+                    let query = rotate(column(head), how);
+                    let scores = query.matmul(key.retaped::<T>()) * scale + mask.clone();
+                    let output = scores.softmax::<Axis<1>>().matmul(value.retaped::<T>());
+                    outputs = Some(match outputs {
+                        Some(before) => (before, output).concat_along(Axis::<1>),
+                        None => output,
+                    });
+                }
             }
             let outputs = outputs.expect("a model has at least one head");
             sequences = Some(match sequences {

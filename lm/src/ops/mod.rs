@@ -1,16 +1,18 @@
 //! The operations that a decoder is made of, once readable and once fast.
 //!
-//! [`Composed`] is built from dfdx's own operations and runs on any dfdx device: the reference. [`Fused`] runs
+//! [`composed::Composed`] is built from dfdx's own operations and runs on any dfdx device: the reference. [`Fused`] runs
 //! the same functions on the CPU, each recorded on dfdx's tape as one operation. Tests hold the second against
 //! the first, values and gradients.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the reference that tests hold `Fused` against"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "the reference that tests hold `Fused` against"))]
 mod composed;
 mod fused;
 mod rope;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use composed::Composed;
 pub(crate) use fused::{Fused, kernels, log_prob, matmul, parallel, view};
 pub(crate) use rope::{Rope, Turn};
 

@@ -2,12 +2,13 @@
 
 use super::cache::Cache;
 use super::choice::{Chooser, Sampling};
+use super::weights::Weights;
 use crate::batch::check_tokens;
 use crate::config::Head;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::ops::kernels;
-use crate::ops::matmul::{Mat, Old, Size, matmul_here};
+use crate::ops::matmul::Old;
 use crate::ops::view::view;
 use dfdx::prelude::{Cpu, HasShape};
 use rand_chacha::ChaCha8Rng;
@@ -58,8 +59,10 @@ impl Model {
         }
         let threads = rayon::current_num_threads();
         let part = prompts.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
-        let run =
-            |(prompts, seeds): (&[Vec<u32>], &[u64])| Generation::new(self, sampling, prompts, seeds).run();
+        let weights = Weights::new(&self.decoder);
+        let run = |(prompts, seeds): (&[Vec<u32>], &[u64])| {
+            Generation::new(self, &weights, sampling, prompts, seeds).run()
+        };
         let parts: Vec<Vec<Sampled>> = match threads {
             1 => prompts.chunks(part).zip(seeds.chunks(part)).map(run).collect(),
             _ => prompts.par_chunks(part).zip(seeds.par_chunks(part)).map(run).collect(),
@@ -79,6 +82,7 @@ struct Rows {
 /// Some prompts on their way, on one thread.
 struct Generation<'a> {
     model: &'a Model,
+    weights: &'a Weights,
     sampling: &'a Sampling,
     prompts: &'a [Vec<u32>],
     rngs: Vec<ChaCha8Rng>,
@@ -87,10 +91,17 @@ struct Generation<'a> {
 }
 
 impl<'a> Generation<'a> {
-    fn new(model: &'a Model, sampling: &'a Sampling, prompts: &'a [Vec<u32>], seeds: &[u64]) -> Self {
+    fn new(
+        model: &'a Model,
+        weights: &'a Weights,
+        sampling: &'a Sampling,
+        prompts: &'a [Vec<u32>],
+        seeds: &[u64],
+    ) -> Self {
         let config = model.config();
         Generation {
             model,
+            weights,
             sampling,
             prompts,
             rngs: seeds.iter().map(|&seed| ChaCha8Rng::seed_from_u64(seed)).collect(),
@@ -170,27 +181,27 @@ impl<'a> Generation<'a> {
         for (x, &token) in x.chunks_exact_mut(width).zip(&rows.tokens) {
             x.copy_from_slice(&view(decoder.embedding())[token as usize * width..][..width]);
         }
-        for (index, layer) in decoder.layers().enumerate() {
+        for (index, (layer, weights)) in decoder.layers().zip(&self.weights.layers).enumerate() {
             norm(&x, layer.attention_norm, eps, &mut h);
-            linear(&h, layer.qkv, &mut qkv, Old::Overwrite);
+            weights.qkv.apply(&h, &mut qkv, Old::Overwrite);
             let out = attended.chunks_exact_mut(heads_width).zip(qkv.chunks_exact(qkv_width));
             for ((out, qkv), (&sequence, &position)) in out.zip(rows.sequences.iter().zip(&rows.positions)) {
                 self.caches[sequence].attend(&decoder.rope, index, position, qkv, &mut scratch, out);
             }
-            linear(&attended, layer.output, &mut x, Old::Add);
+            weights.output.apply(&attended, &mut x, Old::Add);
             norm(&x, layer.mlp_norm, eps, &mut h);
-            linear(&h, layer.gate_up, &mut gate_up, Old::Overwrite);
+            weights.gate_up.apply(&h, &mut gate_up, Old::Overwrite);
             for (y, x) in gated.chunks_exact_mut(inner).zip(gate_up.chunks_exact(2 * inner)) {
                 kernels::swiglu(x, y);
             }
-            linear(&gated, layer.down, &mut x, Old::Add);
+            weights.down.apply(&gated, &mut x, Old::Add);
         }
         let mut last = vec![0.0; wanted.len() * width];
         for (last, &row) in last.chunks_exact_mut(width).zip(wanted) {
             kernels::rms_norm(&x[row * width..][..width], view(decoder.norm()), eps, last);
         }
         let mut logits = vec![0.0; wanted.len() * config.vocab_size];
-        linear(&last, decoder.unembedding(), &mut logits, Old::Overwrite);
+        self.weights.unembedding.apply(&last, &mut logits, Old::Overwrite);
         logits
     }
 }
@@ -202,10 +213,4 @@ fn norm(x: &[f32], gain: &Matrix, eps: f32, y: &mut [f32]) {
     for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
         kernels::rms_norm(x, gain, eps, y);
     }
-}
-
-fn linear(x: &[f32], weight: &Matrix, y: &mut [f32], old: Old) {
-    let (n, k) = *weight.shape();
-    let size = Size { m: x.len() / k, n, k };
-    matmul_here(y, n, size, Mat::rows(x, k), Mat::rows(view(weight), k).transposed(), old);
 }

@@ -3,6 +3,7 @@
 mod cache;
 mod choice;
 mod generate;
+mod weights;
 
 pub use choice::Sampling;
 pub use generate::Sampled;

@@ -74,6 +74,9 @@ impl Trainer {
     pub fn accumulate(&mut self, batch: &Batch, loss: impl FnOnce(&[f32]) -> (f32, Vec<f32>)) -> Result<f32> {
         let step = self.steps + 1;
         let packed = batch.pack(self.model.config(), self.model.head())?;
+        if packed.rows.is_empty() {
+            return Err(Error::NoRows { step, sequences: batch.sequences() });
+        }
         let outputs = self.model.decoder.outputs(&packed, OwnedTape::default());
         let (loss, gradient) = loss(view(&outputs));
         let rows = packed.rows.len();

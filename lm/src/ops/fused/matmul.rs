@@ -1,4 +1,4 @@
-//! Matrix products: crate `gemm`, one thread for each fixed chunk of rows.
+//! Matrix products: the kernels of crate `gemm`, one thread for each fixed chunk of rows.
 
 use super::parallel::each;
 
@@ -20,8 +20,10 @@ impl<'a> Mat<'a> {
         Mat { row: self.column, column: self.row, ..self }
     }
 
-    fn from_row(self, row: usize) -> Mat<'a> {
-        Mat { values: &self.values[row * self.row..], ..self }
+    fn from(self, row: usize, column: usize) -> Mat<'a> {
+        // Past the end only where no element is asked for.
+        let values = self.values.get(row * self.row + column * self.column..).unwrap_or_default();
+        Mat { values, ..self }
     }
 
     fn holds(&self, rows: usize, columns: usize) -> bool {
@@ -44,7 +46,16 @@ pub(crate) struct Size {
     pub k: usize,
 }
 
+/// Terms that are summed up before the sum goes to memory. `gemm` leaves so many in one piece on any processor.
+const DEPTH: usize = 512;
+
 /// `out = a b` or `out += a b`, on this thread; rows of `out` are `stride` apart.
+///
+/// A row's result depends on no other row, nor on how many there are, bit by bit: it is always a chain of fused
+/// multiply-adds in the order of `k`, cut every [`DEPTH`] terms. `gemm` by itself does not promise that: for few
+/// values, one row or one column it sums in another order, and where it cuts depends on sizes and on the
+/// processor's caches. So we cut first, and call its kernels directly (crate `gemm` does not hand `conj_dst` on)
+/// with `conj_dst` set: that changes no real number, and keeps it from the special cases.
 pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
     let Size { m, n, k } = size;
     if m == 0 || n == 0 {
@@ -52,29 +63,38 @@ pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b:
     }
     assert!(n <= stride && (m - 1) * stride + n <= out.len(), "the output is too small");
     assert!(a.holds(m, k) && b.holds(k, n), "an input is too small");
-    // SAFETY: the asserts bound every access; `out` is borrowed for writing, so it overlaps neither input.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride as isize,
-            old == Old::Add,
-            a.values.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.values.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            if old == Old::Add { 1.0 } else { 0.0 },
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    if k == 0 && old == Old::Overwrite {
+        out.chunks_mut(stride).for_each(|row| row[..n].fill(0.0));
+    }
+    let gemm = gemm_f32::gemm::f32::get_gemm_fn();
+    for start in (0..k).step_by(DEPTH) {
+        let add = old == Old::Add || start > 0;
+        let (a, b) = (a.from(0, start), b.from(start, 0));
+        // The kernels want columns side by side, so they get `out^T = b^T a^T`.
+        // SAFETY: the asserts bound every access; `out` is borrowed for writing, so it overlaps neither input.
+        unsafe {
+            gemm(
+                n,
+                m,
+                DEPTH.min(k - start),
+                out.as_mut_ptr(),
+                stride as isize,
+                1,
+                add,
+                b.values.as_ptr(),
+                b.row as isize,
+                b.column as isize,
+                a.values.as_ptr(),
+                a.row as isize,
+                a.column as isize,
+                if add { 1.0 } else { 0.0 },
+                1.0,
+                true,
+                false,
+                false,
+                gemm_common::Parallelism::None,
+            );
+        }
     }
 }
 
@@ -88,6 +108,6 @@ pub(crate) fn matmul(out: &mut [f32], size: Size, a: Mat, b: Mat, old: Old) {
     }
     each(out.chunks_mut(rows * size.n).enumerate(), |(i, out)| {
         let size = Size { m: out.len() / size.n, ..size };
-        matmul_here(out, size.n, size, a.from_row(i * rows), b, old);
+        matmul_here(out, size.n, size, a.from(i * rows, 0), b, old);
     });
 }
