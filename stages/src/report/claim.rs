@@ -45,20 +45,26 @@ pub struct Measured {
     pub agreeing: usize,
 }
 
+/// A claim's number, a task and a split: what gets a verdict.
+type Case<'a> = (usize, String, &'a String);
+
+fn cases<'a>(all: &Observations, params: &'a Params) -> Vec<Case<'a>> {
+    let of_claim = |(i, claim): (usize, &'a Claim)| {
+        let tasks = claim.tasks.clone().unwrap_or_else(|| all.tasks.clone());
+        tasks.into_iter().flat_map(move |task| claim.splits.iter().map(move |split| (i, task.clone(), split)))
+    };
+    params.claims.iter().enumerate().flat_map(of_claim).collect()
+}
+
+/// The fewest resamples with which the smallest p-value, 2 / (resamples + 1), can outlive Holm's correction with
+/// room to spare.
+pub fn resamples_needed(all: &Observations, params: &Params) -> usize {
+    (4.0 * cases(all, params).len() as f64 / (1.0 - params.confidence)).ceil() as usize
+}
+
 /// What was found of each claim, in the claims' order, then the tasks', then the splits'.
 pub fn examine(all: &Observations, params: &Params, seed: u64) -> Vec<Vec<Finding>> {
-    let cases: Vec<(usize, String, &String)> = params
-        .claims
-        .iter()
-        .enumerate()
-        .flat_map(|(i, claim)| {
-            let tasks = claim.tasks.clone().unwrap_or_else(|| all.tasks.clone());
-            tasks
-                .into_iter()
-                .flat_map(move |task| claim.splits.iter().map(move |split| (i, task.clone(), split)))
-        })
-        .collect();
-    let mut findings: Vec<(usize, Finding)> = cases
+    let mut findings: Vec<(usize, Finding)> = cases(all, params)
         .into_par_iter()
         .map(|(i, task, split)| (i, find(&params.claims[i], task, split, all, params, seed)))
         .collect();

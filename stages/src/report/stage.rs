@@ -3,7 +3,12 @@
 use std::fs;
 
 use super::{
-    claim::examine, curves::Curves, observations::Observations, page::Page, params::Params, render::render,
+    claim::{examine, resamples_needed},
+    curves::Curves,
+    observations::Observations,
+    page::Page,
+    params::Params,
+    render::render,
     results::Results,
 };
 use crate::contract::{Context, Input, Output, ParamError, Stage, StageError};
@@ -29,9 +34,10 @@ impl Stage for Report {
         params.check()
     }
 
-    fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
+    fn run(mut params: Params, ctx: &Context) -> Result<(), StageError> {
         let seed = ctx.seed("bootstrap");
         let all = Observations::read(ctx, &params)?;
+        params.resamples = params.resamples.max(resamples_needed(&all, &params));
         let curves = Curves::read(ctx, &params)?;
         let results = Results::of(&all, &params, seed)?;
         let findings = examine(&all, &params, seed);

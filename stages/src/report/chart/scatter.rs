@@ -27,7 +27,7 @@ pub fn scatter(labels: &Labels, groups: &[Group]) -> Chart {
         for (x, y) in g.seeds.iter().filter(|_| g.seeds.len() > 1) {
             g.series.marker(&mut body, axes.x.at(*x), axes.y.at(*y), 2.4, "faint");
         }
-        let [(x0, x1), (y0, y1)] = g.bounds.map(|b| b);
+        let [(x0, x1), (y0, y1)] = g.bounds;
         let (x, y) = (axes.x.at(g.mean.0), axes.y.at(g.mean.1));
         let (x0, x1, y0, y1) = (axes.x.at(x0), axes.x.at(x1), axes.y.at(y0), axes.y.at(y1));
         let class = format!("line bar {}", g.series.colour());
