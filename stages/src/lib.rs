@@ -12,7 +12,7 @@ pub mod ppo;
 pub mod ppo_gold;
 pub mod preferences;
 mod registry;
-// report
+pub mod report;
 pub mod reward;
 pub mod reward_model;
 pub mod sample;

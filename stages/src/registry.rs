@@ -2,7 +2,7 @@
 
 use crate::{
     contract::{Kind, Registry},
-    data, judge, ppo, ppo_gold, preferences, reward_model, sample, sft,
+    data, judge, ppo, ppo_gold, preferences, report, reward_model, sample, sft,
 };
 
 include!(concat!(env!("OUT_DIR"), "/fingerprints.rs"));
@@ -18,5 +18,6 @@ pub fn registry() -> Registry {
     kinds.add(Kind::of::<ppo_gold::PpoGold>(fingerprint("ppo_gold")));
     kinds.add(Kind::of::<sample::Sample>(fingerprint("sample")));
     kinds.add(Kind::of::<judge::Judge>(fingerprint("judge")));
+    kinds.add(Kind::of::<report::Report>(fingerprint("report")));
     kinds
 }

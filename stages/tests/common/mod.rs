@@ -1,5 +1,8 @@
 //! Runs stages through the contract, as the engine does.
 
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Mutex};
 
 use serde_json::Value;
@@ -7,11 +10,14 @@ use stages::contract::{Artifact, Context, Coordinates, Progress, StageError};
 
 /// A folder in which stages run one after the other.
 pub struct Workshop {
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
 }
 
 /// An input: its name and the artifacts in it.
 pub type Given<'a> = (&'a str, Vec<PathBuf>);
+
+/// An input whose artifacts were gathered over axes.
+pub type Gathered<'a> = (&'a str, Vec<Artifact>);
 
 impl Workshop {
     pub fn new() -> Self {
@@ -31,6 +37,17 @@ impl Workshop {
         params: Value,
         inputs: &[Given],
     ) -> Result<PathBuf, StageError> {
+        self.try_gather(name, kind, params, &plain(inputs))
+    }
+
+    /// Like `try_run`, with artifacts that stand somewhere on the experiment's axes.
+    pub fn try_gather(
+        &self,
+        name: &str,
+        kind: &str,
+        params: Value,
+        inputs: &[Gathered],
+    ) -> Result<PathBuf, StageError> {
         let registry = stages::registry();
         let kind = registry.get(kind).expect("a known kind");
         let params = (kind.canonical)(params).map_err(|e| StageError::new(e.message))?;
@@ -43,13 +60,12 @@ impl Workshop {
     }
 
     /// Runs a stage until it has reported progress `n` times, then kills it as a panic would.
-    #[allow(dead_code)]
     pub fn run_and_kill(&self, name: &str, kind: &str, params: Value, inputs: &[Given], n: usize) {
         let registry = stages::registry();
         let kind = registry.get(kind).expect("a known kind");
         let params = (kind.canonical)(params).expect("sound parameters");
         let left = Mutex::new(n);
-        let ctx = self.context(name, inputs, move |_| {
+        let ctx = self.context(name, &plain(inputs), move |_| {
             let mut left = left.lock().expect("no other thread");
             *left -= 1;
             assert!(*left > 0, "killed by the test");
@@ -61,7 +77,7 @@ impl Workshop {
     fn context(
         &self,
         name: &str,
-        inputs: &[Given],
+        inputs: &[Gathered],
         watcher: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Context {
         let folder = self.folder.path().join(name);
@@ -69,11 +85,12 @@ impl Workshop {
         for dir in [&outputs, &checkpoints] {
             std::fs::create_dir_all(dir).expect("a folder");
         }
-        let artifact = |path: &PathBuf| Artifact { path: path.clone(), coordinates: Coordinates::new() };
-        let inputs: BTreeMap<_, _> = inputs
-            .iter()
-            .map(|(name, paths)| (name.to_string(), paths.iter().map(artifact).collect()))
-            .collect();
+        let inputs: BTreeMap<_, _> = inputs.iter().map(|(name, of)| (name.to_string(), of.clone())).collect();
         Context { inputs, outputs, checkpoints, seed: 7, watcher: Box::new(watcher) }
     }
+}
+
+fn plain<'a>(inputs: &[Given<'a>]) -> Vec<Gathered<'a>> {
+    let artifact = |path: &PathBuf| Artifact { path: path.clone(), coordinates: Coordinates::new() };
+    inputs.iter().map(|(name, paths)| (*name, paths.iter().map(artifact).collect())).collect()
 }

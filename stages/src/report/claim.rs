@@ -1,0 +1,205 @@
+//! Claims held against the measurements. The verdict is the code's, by a rule fixed before looking:
+//!
+//! - *confirmed* or *refuted*: the interval lies wholly on the expected side of the threshold, or wholly on the
+//!   other, and still does after Holm's correction over all findings of the report;
+//! - *inconclusive*: anything else that was tested;
+//! - *not tested*: something that the claim needs was not measured or, as far as can be seen, does not hold.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{
+    metric::Metric,
+    observations::{Cell, Observations},
+    params::{Claim, Comparison, Params},
+    statistics::{Estimate, Sample, holm},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Confirmed,
+    Refuted,
+    Inconclusive,
+    NotTested,
+}
+
+/// A claim in one task and one split.
+#[derive(Debug)]
+pub struct Finding {
+    pub task: String,
+    pub split: String,
+    pub verdict: Verdict,
+    /// Why the verdict is not plain from the numbers; may be empty.
+    pub reason: String,
+    /// None where nothing could be compared.
+    pub measured: Option<Measured>,
+}
+
+#[derive(Debug)]
+pub struct Measured {
+    pub estimate: Estimate,
+    /// Two-sided p-value of the threshold, corrected by Holm; none where the claim was not tested.
+    pub p: Option<f64>,
+    /// Seeds whose own mean lies on the expected side.
+    pub agreeing: usize,
+}
+
+/// A claim's number, a task and a split: what gets a verdict.
+type Case<'a> = (usize, String, &'a String);
+
+fn cases<'a>(all: &Observations, params: &'a Params) -> Vec<Case<'a>> {
+    let of_claim = |(i, claim): (usize, &'a Claim)| {
+        let tasks = claim.tasks.clone().unwrap_or_else(|| all.tasks.clone());
+        tasks.into_iter().flat_map(move |task| claim.splits.iter().map(move |split| (i, task.clone(), split)))
+    };
+    params.claims.iter().enumerate().flat_map(of_claim).collect()
+}
+
+/// The fewest resamples with which the smallest p-value, 2 / (resamples + 1), can outlive Holm's correction with
+/// room to spare.
+pub fn resamples_needed(all: &Observations, params: &Params) -> usize {
+    (4.0 * cases(all, params).len() as f64 / (1.0 - params.confidence)).ceil() as usize
+}
+
+/// What was found of each claim, in the claims' order, then the tasks', then the splits'.
+pub fn examine(all: &Observations, params: &Params, seed: u64) -> Vec<Vec<Finding>> {
+    let mut findings: Vec<(usize, Finding)> = cases(all, params)
+        .into_par_iter()
+        .map(|(i, task, split)| (i, find(&params.claims[i], task, split, all, params, seed)))
+        .collect();
+    correct(&mut findings, params);
+    let mut by_claim: Vec<Vec<Finding>> = params.claims.iter().map(|_| vec![]).collect();
+    for (i, finding) in findings {
+        by_claim[i].push(finding);
+    }
+    by_claim
+}
+
+fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &Params, seed: u64) -> Finding {
+    let measure = |c: &Comparison| -> Result<Measured, String> {
+        let sample = c.sample(all, &task, split)?;
+        let seed = c.cell(&task, split).bootstrap_seed(seed);
+        let estimate = sample.estimate(params.resamples, params.confidence, seed);
+        let agreeing = sample.seed_means().filter(|(_, mean)| c.side(*mean) == Some(true)).count();
+        Ok(Measured { estimate, p: None, agreeing })
+    };
+    let finding = |verdict, reason: String, measured| Finding {
+        task: task.clone(),
+        split: split.into(),
+        verdict,
+        reason,
+        measured,
+    };
+    let mut measured = match measure(&claim.expect) {
+        Ok(measured) => measured,
+        Err(reason) => return finding(Verdict::NotTested, reason, None),
+    };
+    if !measured.estimate.has_interval() {
+        let reason = "one value has no interval".into();
+        return finding(Verdict::NotTested, reason, Some(measured));
+    }
+    for required in &claim.requires {
+        let reason = match measure(required) {
+            Err(reason) => reason,
+            Ok(m) if interval_side(required, &m.estimate) == Some(true) => continue,
+            Ok(m) => {
+                let show = |x| Metric::of(&required.metric).unit.show(x);
+                let e = m.estimate;
+                format!(
+                    "it needs that {}, but that is {} ({} to {})",
+                    required.words(),
+                    show(e.mean),
+                    show(e.low),
+                    show(e.high)
+                )
+            }
+        };
+        return finding(Verdict::NotTested, reason, Some(measured));
+    }
+    measured.p = Some(measured.estimate.p_value(claim.expect.threshold()));
+    let verdict = match interval_side(&claim.expect, &measured.estimate) {
+        Some(true) => Verdict::Confirmed,
+        Some(false) => Verdict::Refuted,
+        None => Verdict::Inconclusive,
+    };
+    finding(verdict, String::new(), Some(measured))
+}
+
+/// Holm's correction over everything that was tested.
+fn correct(findings: &mut [(usize, Finding)], params: &Params) {
+    let tested = |(_, f): &mut (usize, Finding)| f.measured.as_ref().and_then(|m| m.p);
+    let p: Vec<f64> = findings.iter_mut().filter_map(tested).collect();
+    let mut corrected = holm(&p).into_iter();
+    for (_, finding) in findings {
+        let Some(p) = finding.measured.as_mut().and_then(|m| m.p.as_mut()) else { continue };
+        *p = corrected.next().unwrap_or(1.0);
+        let decided = matches!(finding.verdict, Verdict::Confirmed | Verdict::Refuted);
+        if decided && *p > 1.0 - params.confidence {
+            finding.verdict = Verdict::Inconclusive;
+            finding.reason =
+                "the interval alone would decide, but not after the correction for all findings".into();
+        }
+    }
+}
+
+/// Whether the whole interval lies on the expected side, or the whole of it on the other.
+fn interval_side(c: &Comparison, e: &Estimate) -> Option<bool> {
+    (c.side(e.low) == c.side(e.high)).then(|| c.side(e.low)).flatten()
+}
+
+impl Comparison {
+    /// Whether a value lies on the expected side; on the threshold it lies on neither.
+    fn side(&self, value: f64) -> Option<bool> {
+        let threshold = self.threshold();
+        (value != threshold).then_some((value > threshold) == self.expects_above())
+    }
+
+    /// The cell whose interval this is, where it is the mean of one; otherwise one of a name that no cell has.
+    fn cell(&self, task: &str, split: &str) -> Cell {
+        let join = |a: &str, b: &Option<String>| b.as_ref().map_or(a.into(), |b| format!("{:?}", (a, b)));
+        Cell {
+            task: task.into(),
+            arm: join(&self.arm, &self.baseline),
+            split: split.into(),
+            metric: join(&self.metric, &self.minus),
+        }
+    }
+
+    /// The values compared with the threshold, or why there are none.
+    fn sample(&self, all: &Observations, task: &str, split: &str) -> Result<Sample, String> {
+        let get = |arm: &str, metric: &str| {
+            all.get(task, arm, split, metric).cloned().ok_or_else(|| {
+                let of = |s: &str| s.to_string();
+                all.why_missing(&Cell { task: of(task), arm: of(arm), split: of(split), metric: of(metric) })
+            })
+        };
+        let of_arm = |arm: &str| match &self.minus {
+            None => get(arm, &self.metric),
+            Some(minus) => Ok(get(arm, &self.metric)?.minus(&get(arm, minus)?)),
+        };
+        let sample = match &self.baseline {
+            None => of_arm(&self.arm)?,
+            Some(baseline) => of_arm(&self.arm)?.minus(&of_arm(baseline)?),
+        };
+        if sample.0.is_empty() {
+            return Err("what is compared shares no seed and item".into());
+        }
+        Ok(sample)
+    }
+
+    /// `gold score minus gold by chance of sft, above 0`.
+    pub fn words(&self) -> String {
+        let metric = Metric::of(&self.metric);
+        let mut words = metric.title;
+        if let Some(minus) = &self.minus {
+            words += &format!(" minus {}", Metric::of(minus).title);
+        }
+        words += &format!(" of {}", self.arm);
+        if let Some(baseline) = &self.baseline {
+            words += &format!(" minus that of {baseline}");
+        }
+        let side = if self.expects_above() { "above" } else { "below" };
+        format!("{words}, {side} {}", metric.unit.threshold(self.threshold()))
+    }
+}

@@ -1,0 +1,151 @@
+//! What stands under `with:` of a report: above all the claims, declared before their results are seen.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{contract::ParamError, training::in_range};
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    pub title: String,
+    /// What the experiment asks; a paragraph for each empty line.
+    pub about: String,
+    /// What has to be known to read the results rightly; one paragraph each.
+    pub notes: Vec<String>,
+    /// The order in which arms are shown, and what each is. Arms that are not listed follow.
+    pub arms: Vec<Arm>,
+    pub claims: Vec<Claim>,
+    /// Bootstrap resamples, at least: many claims need many, and get them.
+    pub resamples: usize,
+    /// Probability that an interval is meant to cover; 1 minus it is the error rate of all verdicts together.
+    pub confidence: f64,
+    /// The axis whose points are tasks; measurements without it are of the task `all`.
+    pub task_axis: String,
+    /// The axis whose points are seeds; measurements without it are of the seed `1`.
+    pub seed_axis: String,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            title: "Report".into(),
+            about: String::new(),
+            notes: vec![],
+            arms: vec![],
+            claims: vec![],
+            resamples: 2000,
+            confidence: 0.95,
+            task_axis: "task".into(),
+            seed_axis: "seed".into(),
+        }
+    }
+}
+
+/// An arm, as readers should know it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Arm {
+    pub name: String,
+    #[serde(default)]
+    pub about: String,
+}
+
+/// A statement that the results can confirm or refute, in each of its tasks and splits.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// A short name that is unique in the report.
+    pub name: String,
+    /// The claim in plain words.
+    pub text: String,
+    /// The result that would refute it, in plain words.
+    #[serde(default)]
+    pub refuted_if: String,
+    pub expect: Comparison,
+    /// What must hold for the claim to be tested at all; otherwise it counts as not tested.
+    #[serde(default)]
+    pub requires: Vec<Comparison>,
+    /// By default all tasks.
+    #[serde(default)]
+    pub tasks: Option<Vec<String>>,
+    #[serde(default = "both_splits")]
+    pub splits: Vec<String>,
+}
+
+fn both_splits() -> Vec<String> {
+    vec!["in".into(), "out".into()]
+}
+
+/// A mean, or a difference of means paired by seed and item, and the side of a number where it should lie.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    pub metric: String,
+    /// A metric to subtract, of the same arm.
+    #[serde(default)]
+    pub minus: Option<String>,
+    pub arm: String,
+    /// An arm whose value is subtracted.
+    #[serde(default)]
+    pub baseline: Option<String>,
+    /// Expected to lie above this; either this or `below`.
+    #[serde(default)]
+    pub above: Option<f64>,
+    /// Expected to lie below this; either this or `above`.
+    #[serde(default)]
+    pub below: Option<f64>,
+}
+
+impl Params {
+    pub fn check(&self) -> Result<(), ParamError> {
+        in_range("resamples", self.resamples, 100, 1_000_000)?;
+        in_range("confidence", self.confidence, 0.5, 0.999)?;
+        if self.task_axis == self.seed_axis {
+            return Err(ParamError::new("seed_axis", "`task_axis` and `seed_axis` name the same axis")
+                .hint("tasks and seeds are different axes of the experiment"));
+        }
+        let mut names = BTreeSet::new();
+        for (i, claim) in self.claims.iter().enumerate() {
+            if !names.insert(&claim.name) {
+                let message = format!("two claims are called `{}`", claim.name);
+                return Err(ParamError::new(format!("claims[{i}].name"), message)
+                    .hint("give every claim a name of its own"));
+            }
+            claim.expect.check(&format!("claims[{i}].expect"))?;
+            for (j, required) in claim.requires.iter().enumerate() {
+                required.check(&format!("claims[{i}].requires[{j}]"))?;
+            }
+            if claim.splits.is_empty() || claim.tasks.as_ref().is_some_and(Vec::is_empty) {
+                let message = format!("the claim `{}` is about nothing: a list is empty", claim.name);
+                return Err(ParamError::new(format!("claims[{i}]"), message)
+                    .hint("name at least one of `splits` and of `tasks`, or leave them out"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Comparison {
+    fn check(&self, path: &str) -> Result<(), ParamError> {
+        let message = match (self.above, self.below) {
+            (Some(x), None) | (None, Some(x)) if x.is_finite() => return Ok(()),
+            (Some(_), Some(_)) => "a comparison has both `above` and `below`",
+            (None, None) => "a comparison has neither `above` nor `below`",
+            _ => "a comparison with a number that is not finite",
+        };
+        Err(ParamError::new(path, message)
+            .hint("say where the value is expected: `above: 0.5` or `below: 0.5`"))
+    }
+
+    /// The number that the value is held against.
+    pub fn threshold(&self) -> f64 {
+        self.above.or(self.below).unwrap_or_default()
+    }
+
+    pub fn expects_above(&self) -> bool {
+        self.above.is_some()
+    }
+}

@@ -1,0 +1,32 @@
+//! Small pieces of text: numbers, counts and lists as people write them.
+
+/// With a fixed number of decimals, and never `-0`.
+pub fn rounded(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(rest) if rest.bytes().all(|b| b == b'0' || b == b'.') => rest.into(),
+        _ => text,
+    }
+}
+
+/// The typographic minus sign, so that a line never breaks after it and it is as wide as a plus.
+pub fn minus_sign(number: &str) -> String {
+    number.replace('-', "\u{2212}")
+}
+
+/// `1 seed`, `2 seeds`.
+pub fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `` `a`, `b` ``; long lists are cut.
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
+    let more = names.len().saturating_sub(12);
+    names.truncate(12);
+    match (names.is_empty(), more) {
+        (true, _) => "none".into(),
+        (_, 0) => names.join(", "),
+        _ => format!("{} and {more} more", names.join(", ")),
+    }
+}
