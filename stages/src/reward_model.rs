@@ -40,20 +40,16 @@ pub struct Params {
     pub arm: Option<String>,
     #[serde(default = "default_training")]
     pub training: Training,
-    /// Weight of the mapping from the rejected to the chosen response (sequence only).
-    #[serde(default = "one")]
-    pub correction: f32,
-    /// Weight of the mapping from the chosen response to itself (sequence only).
-    #[serde(default = "one")]
-    pub identity: f32,
+    /// Weight of the mapping from the rejected to the chosen response; 1 by default (sequence only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<f32>,
+    /// Weight of the mapping from the chosen response to itself; 1 by default (sequence only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<f32>,
 }
 
 fn default_training() -> Training {
     Training { steps: 300, batch: 64, lr: 1e-3, ..Training::default() }
-}
-
-fn one() -> f32 {
-    1.0
 }
 
 impl Stage for RewardModel {
@@ -70,11 +66,19 @@ impl Stage for RewardModel {
     ];
     type Params = Params;
 
+    fn normalize(params: &mut Params) {
+        let of_sequence = params.objective == Objective::Sequence;
+        for weight in [&mut params.correction, &mut params.identity] {
+            *weight = of_sequence.then_some(weight.unwrap_or(1.0));
+        }
+    }
+
     fn check(params: &Params) -> Result<(), ParamError> {
         params.training.check()?;
-        in_range("correction", params.correction, 0.0, 1e6)?;
-        in_range("identity", params.identity, 0.0, 1e6)?;
-        if params.correction + params.identity == 0.0 {
+        let (correction, identity) = params.mappings();
+        in_range("correction", correction, 0.0, 1e6)?;
+        in_range("identity", identity, 0.0, 1e6)?;
+        if correction + identity == 0.0 {
             return Err(ParamError::new("identity", "`correction` and `identity` cannot both be 0")
                 .hint("the sequence reward model must be trained on one of the mappings"));
         }
@@ -102,6 +106,11 @@ struct Trained {
 }
 
 impl Params {
+    /// Weights of the correction and of the identity mapping.
+    fn mappings(&self) -> (f32, f32) {
+        (self.correction.unwrap_or(1.0), self.identity.unwrap_or(1.0))
+    }
+
     fn arm(&self) -> String {
         self.arm.clone().unwrap_or_else(|| match self.objective {
             Objective::Binary => "rm-binary".into(),
@@ -149,7 +158,8 @@ fn train_sequence(
     train: &[Pair],
     held_out: &[Pair],
 ) -> Result<Trained, StageError> {
-    let task = Rewriting::new(codec, train, params.correction, params.identity)?;
+    let (correction, identity) = params.mappings();
+    let task = Rewriting::new(codec, train, correction, identity)?;
     let (model, curve) = training::train(ctx, &params.arm(), policy, &params.training, &task)?;
     let evaluation = evaluate_sequence(params, &model, codec, held_out)?;
     Ok(Trained { model, curve, evaluation })

@@ -21,6 +21,10 @@ pub trait Stage: 'static {
     /// `Serialize`: a default that is written out is the same value as one that is not.
     type Params: Serialize + DeserializeOwned + JsonSchema;
 
+    /// Fills in what depends on other parameters, and takes away what has no meaning beside them: it is then
+    /// part of no key, and a change of it reruns nothing.
+    fn normalize(_params: &mut Self::Params) {}
+
     /// Refuses values that the type allows and the stage cannot use.
     fn check(_params: &Self::Params) -> Result<(), ParamError> {
         Ok(())
@@ -75,7 +79,8 @@ fn parse<S: Stage>(params: Value) -> Result<S::Params, ParamError> {
 }
 
 fn canonical<S: Stage>(params: Value) -> Result<Value, ParamError> {
-    let params = parse::<S>(params)?;
+    let mut params = parse::<S>(params)?;
+    S::normalize(&mut params);
     S::check(&params)?;
     serde_json::to_value(&params).map_err(|e| ParamError::new("", e.to_string()))
 }

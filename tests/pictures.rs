@@ -1,0 +1,50 @@
+//! The graph as a picture, and the schema.
+
+mod common;
+
+use common::{Lab, TINY};
+
+#[test]
+fn the_graph_is_drawn_stage_by_stage() {
+    let lab = Lab::new(TINY);
+    insta::assert_snapshot!("mermaid", lab.call(&["graph"]).stdout);
+    insta::assert_snapshot!("dot", lab.call(&["graph", "--format", "dot", "--only", "sft"]).stdout);
+}
+
+#[test]
+fn the_schema_knows_every_kind_and_its_parameters() {
+    let schema = Lab::new(TINY).call(&["schema"]).json_whole();
+    let stage = &schema["$defs"]["StageSpec"];
+    let kinds: Vec<&str> =
+        stage["properties"]["uses"]["enum"].as_array().unwrap().iter().map(|k| k.as_str().unwrap()).collect();
+    for kind in ["data", "sft", "preferences", "reward-model", "ppo", "ppo-gold", "sample", "judge", "report"]
+    {
+        assert!(kinds.contains(&kind), "{kind}");
+    }
+    let cases = stage["allOf"].as_array().unwrap();
+    let of = |kind: &str| {
+        let is = |case: &&serde_json::Value| case["if"]["properties"]["uses"]["const"] == kind;
+        &cases.iter().find(is).unwrap()["then"]["properties"]
+    };
+    assert!(of("ppo")["with"]["properties"]["kl"]["anyOf"].is_array());
+    assert_eq!(of("ppo")["with"]["additionalProperties"], false);
+    assert!(of("sft")["with"]["properties"]["training"]["properties"]["lr"].is_object());
+    assert_eq!(of("reward-model")["inputs"]["required"], serde_json::json!(["init", "pairs"]));
+    // No reference leads nowhere.
+    let text = schema.to_string();
+    for target in text.split("\"$ref\":\"#/$defs/").skip(1) {
+        let name = target.split('"').next().unwrap();
+        assert!(schema["$defs"][name].is_object(), "{name}");
+    }
+}
+
+#[test]
+fn the_default_experiment_is_sound() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let lab = Lab::new(TINY);
+    for profile in [&[][..], &["--profile", "full"]] {
+        let file = format!("{root}/pipeline.yaml");
+        let plan = lab.plan(&[&["-f", &file], profile].concat());
+        assert!(plan.len() > 60 && plan.contains_key("report"), "{}", plan.len());
+    }
+}

@@ -1,0 +1,73 @@
+//! Bad input: what is said of it. Nothing runs, nothing panics.
+
+mod common;
+
+use common::{Lab, TINY};
+
+/// What the program says of an edited experiment, and of arguments.
+fn says(edit: (&str, &str), arguments: &[&str]) -> String {
+    assert!(TINY.contains(edit.0), "{}", edit.0);
+    let lab = Lab::new(&TINY.replacen(edit.0, edit.1, 1));
+    let ran = lab.try_call(&[&["run"], arguments].concat());
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+    assert!(!lab.path("cache").exists(), "something ran");
+    ran.stderr
+}
+
+macro_rules! refuse {
+    ($name:ident, $edit:expr, $arguments:expr) => {
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(stringify!($name), says($edit, $arguments));
+        }
+    };
+}
+
+const SAME: (&str, &str) = ("", "");
+
+refuse!(unknown_key_at_the_top, ("axes:", "axess:"), &[]);
+refuse!(unknown_key_of_a_stage, ("    over: [seed]", "    ovr: [seed]"), &[]);
+refuse!(unknown_stage_kind, ("uses: sft", "uses: stf"), &[]);
+refuse!(unknown_axis, ("over: [seed]", "over: [sede]"), &[]);
+refuse!(unknown_parameter, ("steps: 30", "stpes: 30"), &[]);
+refuse!(parameter_of_the_wrong_type, ("steps: 30", "steps: many"), &[]);
+refuse!(parameter_out_of_range, ("steps: 30", "steps: 0"), &[]);
+refuse!(unknown_world, ("world: summary, demonstrations", "world: sumary, demonstrations"), &[]);
+refuse!(unknown_axis_in_a_parameter, ("ppo-${objective}", "ppo-${objectiv}"), &[]);
+refuse!(missing_input, ("{ init: sft, pairs: preferences }", "{ init: sft }"), &[]);
+refuse!(unknown_input, ("{ init: sft, pairs: preferences }", "{ init: sft, paris: preferences }"), &[]);
+refuse!(unknown_stage_as_input, ("pairs: preferences", "pairs: preference"), &[]);
+refuse!(unknown_output, ("policy: sft, prompts: data.prompts", "policy: sft, prompts: data.promts"), &[]);
+refuse!(input_of_the_wrong_type, ("pairs: preferences", "pairs: sft"), &[]);
+refuse!(ambiguous_output, ("policy: sft, prompts: data.prompts", "policy: sft, prompts: data"), &[]);
+refuse!(
+    gathering_into_a_single_input,
+    ("    over: [objective, seed]\n    inputs: { policy: sft", "    over: [seed]\n    inputs: { policy: sft"),
+    &[]
+);
+refuse!(circle, ("{ demonstrations: data }", "{ demonstrations: data, init: ppo }"), &[]);
+refuse!(key_said_twice, ("  objective: [binary", "  seed: [2]\n  objective: [binary"), &[]);
+refuse!(no_yaml, ("axes:", "axes: ]["), &[]);
+refuse!(name_that_leaves_the_folder, ("name: tiny", "name: ../../tiny"), &[]);
+refuse!(axis_value_that_is_no_value, ("seed: [1]", "seed: [[1]]"), &[]);
+refuse!(axis_value_twice, ("seed: [1]", "seed: [1, 1]"), &[]);
+refuse!(override_of_an_unknown_stage, SAME, &["--set", "stages.pppo.with.kl=0.1"]);
+refuse!(override_of_an_unknown_parameter, SAME, &["--set", "stages.ppo.with.klx=0.1"]);
+refuse!(override_without_a_value, SAME, &["--set", "stages.ppo.with.kl"]);
+refuse!(unknown_profile, SAME, &["--profile", "fulll"]);
+refuse!(unknown_only, SAME, &["--only", "judgee"]);
+refuse!(no_file, SAME, &["-f", "nowhere.yaml"]);
+
+#[test]
+fn a_cache_that_cannot_be_written_is_the_machines_fault() {
+    let lab = Lab::new(TINY);
+    std::fs::write(lab.path("cache"), "a file").unwrap();
+    let ran = lab.try_call(&["run"]);
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("cannot write in the cache") && ran.stderr.contains("hint: "),
+        "{}",
+        ran.stderr
+    );
+}

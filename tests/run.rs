@@ -1,0 +1,144 @@
+//! What reruns, and what does not.
+
+mod common;
+
+use std::fs;
+
+use common::{ALL, Lab, TINY, files};
+
+#[test]
+fn a_second_run_does_nothing_and_an_edit_reruns_what_it_reaches() {
+    let lab = Lab::new(TINY);
+    let first = lab.run(&["--jobs", "1"]);
+    assert_eq!((&first["total"], &first["ran"], &first["cached"]), (&ALL.into(), &ALL.into(), &0.into()));
+    assert_eq!((&first["failed"], &first["skipped"]), (&0.into(), &0.into()));
+    for name in ["index.html", "report.md", "results.csv"] {
+        assert!(lab.path("reports/tiny").join(name).exists(), "{name}");
+    }
+    let table = fs::read_to_string(lab.path("reports/tiny/results.csv")).unwrap();
+    assert_eq!(table.lines().next(), Some("task,arm,split,seed,metric,value"));
+
+    // Nothing to do: no process is started, and nothing is written, not even a log.
+    let before = files(lab.folder());
+    let second = lab.call(&["run", "--json", "-v"]);
+    assert_eq!((&second.json()["ran"], &second.json()["cached"]), (&0.into(), &ALL.into()));
+    assert!(!second.stderr.contains("started"), "{}", second.stderr);
+    assert!(files(lab.folder()) == before);
+
+    // What is not in a key.
+    let mut lines: Vec<&str> = TINY.lines().collect();
+    let at = lines.iter().position(|l| l.contains("uses: sft")).unwrap();
+    lines.swap(at, at + 1);
+    lines.insert(at, "    # a comment");
+    lab.write(
+        &lines.join("\n").replace("{ world: summary, prompts: 80 }", "{ prompts: 80, world: \"summary\" }"),
+    );
+    assert!(lab.stale(&["--jobs", "2"]).is_empty());
+    fs::rename(lab.path("cache"), lab.path("elsewhere")).unwrap();
+    assert_eq!(lab.run(&["--cache", "elsewhere", "--jobs", "2"])["ran"], 0);
+    fs::rename(lab.path("elsewhere"), lab.path("cache")).unwrap();
+
+    // One reward model's parameter: that one, what depends on it, nothing else.
+    let set = ["--set", "stages.rm.with.identity=0.5"];
+    let plan = lab.plan(&set);
+    let (state, reason) = &plan["rm[objective=sequence,seed=1]"];
+    assert_eq!((state.as_str(), reason.as_str()), ("miss", "with.identity 1.0 -> 0.5"));
+    let reached = [
+        "answers-ppo[objective=sequence,seed=1]",
+        "judge[seed=1]",
+        "ppo[objective=sequence,seed=1]",
+        "report",
+        "rm[objective=sequence,seed=1]",
+    ];
+    assert_eq!(lab.stale(&set), reached);
+    let third = lab.run(&set);
+    assert_eq!((&third["ran"], &third["cached"]), (&5.into(), &(ALL - 5).into()));
+    assert_eq!(lab.run(&set)["ran"], 0);
+    // And back: both are remembered.
+    assert_eq!(lab.run(&[])["ran"], 0);
+
+    // More prompts than there are: the stage reruns, gives the same bytes, and nothing below it reruns.
+    let cut_off = lab.run(&["--set", "stages.preferences.with.prompts=1000"]);
+    assert_eq!((&cut_off["ran"], &cut_off["cached"]), (&1.into(), &(ALL - 1).into()));
+
+    // Only one stage, and what it needs.
+    assert_eq!(lab.run(&["--only", "preferences"])["total"], 3);
+}
+
+#[test]
+fn the_job_count_changes_no_byte() {
+    let outputs = |jobs: &str| {
+        let lab = Lab::new(TINY);
+        lab.run(&["--jobs", jobs, "--threads", "2"]);
+        let results: Vec<_> = files(&lab.path("cache/results")).into_keys().collect();
+        (files(&lab.path("reports")), files(&lab.path("cache/objects")), results)
+    };
+    let (one, two) = (outputs("1"), outputs("2"));
+    assert!(one.1.keys().any(|path| path.ends_with("model.safetensors")));
+    assert!(one == two);
+}
+
+#[test]
+fn what_is_damaged_in_the_cache_is_made_again() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "sft"]);
+    let model =
+        files(&lab.path("cache/objects")).into_keys().find(|p| p.ends_with("model.safetensors")).unwrap();
+    let path = lab.path("cache/objects").join(model);
+    let mut bytes = fs::read(&path).unwrap();
+    let sound = bytes.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let _ = fs::remove_file(&path);
+    fs::write(&path, bytes).unwrap();
+    let (state, reason) = &lab.plan(&["--only", "sft"])["sft[seed=1]"];
+    assert_eq!(state, "miss");
+    assert!(reason.contains("damaged") && reason.contains("`model` has changed on disk"), "{reason}");
+    assert_eq!(lab.run(&["--only", "sft"])["ran"], 1);
+    assert!(fs::read(&path).unwrap() == sound);
+    // A record that was cut off is no result.
+    for entry in fs::read_dir(lab.path("cache/results")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, &text[..text.len() / 2]).unwrap();
+    }
+    assert_eq!(lab.run(&["--only", "sft"])["ran"], 2);
+    assert_eq!(lab.run(&["--only", "sft"])["ran"], 0);
+}
+
+#[test]
+fn a_failure_takes_down_only_what_depends_on_it() {
+    let lab = Lab::new(TINY);
+    // No demonstration is left to train on: the stage finds out when it runs.
+    let ran = lab.try_call(&["run", "--json", "--set", "stages.sft.with.held_out=300"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let summary = ran.json();
+    assert_eq!((&summary["ran"], &summary["failed"]), (&1.into(), &1.into()));
+    assert_eq!(summary["skipped"], ALL - 2);
+    assert!(ran.stderr.contains("failed: sft[seed=1]"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("300 demonstrations leave none to train on"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: make more demonstrations"), "{}", ran.stderr);
+    // What was finished is kept.
+    let again = lab.try_call(&["run", "--json", "--set", "stages.sft.with.held_out=300"]);
+    assert_eq!(again.json()["cached"], 1);
+}
+
+#[test]
+fn every_command_lists_what_it_should() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "sft"]);
+    let list = lab.call(&["cache", "ls", "--json"]).json_whole();
+    let names: Vec<&str> =
+        list["results"].as_array().unwrap().iter().map(|r| r["instance"].as_str().unwrap()).collect();
+    assert_eq!(names, ["sft[seed=1]", "data"]);
+    assert!(lab.call(&["cache", "ls"]).stdout.contains("sft[seed=1]"));
+    let logs = files(&lab.path("cache/logs"));
+    assert_eq!(logs.len(), 2);
+    assert!(logs.values().all(|log| String::from_utf8_lossy(log).contains("finished")));
+    // Machine-readable logs.
+    let ran = lab.call(&["run", "--log-format", "json", "--only", "preferences"]);
+    for line in ran.stderr.lines().filter(|l| l.starts_with('{')) {
+        serde_json::from_str::<serde_json::Value>(line).expect("a JSON line");
+    }
+    assert!(ran.stderr.contains("\"instance\":\"preferences[seed=1]\""), "{}", ran.stderr);
+}
