@@ -100,7 +100,8 @@ fn a_batch_that_does_not_fit_is_refused() {
 
 #[test]
 fn a_configuration_that_cannot_be_is_refused() {
-    let edits: [(&str, fn(&mut lm::Config)); 7] = [
+    type Edit = fn(&mut lm::Config);
+    let edits: [(&str, Edit); 7] = [
         ("vocab_size", |c| c.vocab_size = 0),
         ("hidden_size", |c| c.hidden_size = usize::MAX),
         ("head_dim", |c| c.head_dim = 7),

@@ -242,7 +242,7 @@ mod tests {
             prompt: "a \"b\" \u{1F600}".into(),
             response: String::new(),
             kl: -0.5 * item as f32,
-            ended: item % 2 == 0,
+            ended: item.is_multiple_of(2),
         };
         let rows: Vec<_> = (0..300).map(row).collect();
         write(&path, &rows).unwrap();

@@ -45,7 +45,7 @@ impl Codec {
 
     /// Reads `tokenizer.json` of a model's folder.
     pub fn load(model: &Path) -> Result<Self, StageError> {
-        Self::new(Tokenizer::load(&model.join("tokenizer.json"))?)
+        Self::new(Tokenizer::load(model.join("tokenizer.json"))?)
     }
 
     /// The words of a prompt and the separator: what a policy continues.
@@ -96,7 +96,7 @@ impl Policy {
 /// Saves a model in Hugging Face layout, with its tokenizer.
 pub fn save(model: &Model, codec: &Codec, dir: &Path) -> Result<(), StageError> {
     model.save(dir)?;
-    Ok(codec.tokenizer.save(&dir.join("tokenizer.json"))?)
+    Ok(codec.tokenizer.save(dir.join("tokenizer.json"))?)
 }
 
 /// Appends `context` and `response` to a batch; the rows are the states that emit the response's tokens.

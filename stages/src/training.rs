@@ -123,7 +123,7 @@ pub fn train(
         }
         if done % (10 * point) == 0 && done < training.steps {
             dataset::write(&ctx.checkpoints.join(format!("curve-{done}")), &curve)?;
-            trainer.save(&ctx.checkpoints.join("trainer"))?;
+            trainer.save(ctx.checkpoints.join("trainer"))?;
         }
     }
     Ok((trainer.into_model(), curve))

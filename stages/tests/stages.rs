@@ -12,7 +12,7 @@ use common::Workshop;
 use serde_json::json;
 use stages::{
     contract::StageError,
-    dataset::{self, CurvePoint, Demonstration, Measurement, Pair, Prompt, Response},
+    dataset::{self, CurvePoint, Demonstration, Measurement, Pair, Prompt},
 };
 
 /// All outputs of a small run of one world.

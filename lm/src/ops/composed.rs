@@ -113,11 +113,9 @@ impl<D: Device<f32>> Ops for Composed<D> {
 /// Turns each row `[head_dim]` to its position in the sequence.
 fn rotate<D: Device<f32>, T: Tape<f32, D>>(x: Matrix<D, T>, how: &Attention) -> Matrix<D, T> {
     let (len, half) = (x.shape().0, x.shape().1 / 2);
-    let table = |pick: fn((&[f32], &[f32])) -> Vec<f32>| -> Matrix<D> {
-        let values: Vec<f32> = (0..len).flat_map(|t| pick(how.rope.at(t))).collect();
-        x.device().tensor_from_vec(values, (len, half))
-    };
-    let (cos, sin) = (table(|(cos, _)| cos.to_vec()), table(|(_, sin)| sin.to_vec()));
+    let table = |values: Vec<f32>| -> Matrix<D> { x.device().tensor_from_vec(values, (len, half)) };
+    let cos = table((0..len).flat_map(|t| how.rope.at(t).0).copied().collect());
+    let sin = table((0..len).flat_map(|t| how.rope.at(t).1).copied().collect());
     let a = x.retaped::<T>().slice((.., ..half));
     let b = x.retaped::<T>().slice((.., half..));
     let first = a.retaped::<T>() * cos.clone() - b.retaped::<T>() * sin.clone();

@@ -30,6 +30,16 @@ pub(crate) struct Moments {
     pub second: Vec<f32>,
 }
 
+/// What one update has in common for all parameters.
+#[derive(Clone, Copy)]
+pub(crate) struct Update {
+    /// Its number, from 1.
+    pub step: u64,
+    pub lr: f32,
+    /// What multiplies the gradient.
+    pub scale: f32,
+}
+
 impl AdamW {
     pub fn validate(&self) -> Result<()> {
         let check = |holds: bool, field, found: f32, expected: &str| {
@@ -58,17 +68,16 @@ impl AdamW {
         }
     }
 
-    /// Update number `step` (from 1) of one parameter, at learning rate `lr`, with `scale` times the gradient.
+    /// Updates one parameter.
     pub(crate) fn update(
         &self,
-        step: u64,
-        lr: f32,
+        update: Update,
         decays: bool,
         parameter: &mut [f32],
         gradient: &[f32],
-        scale: f32,
         moments: &mut Moments,
     ) {
+        let Update { step, lr, scale } = update;
         let (b1, b2) = self.betas;
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;
         let step_size = lr / correction(b1);

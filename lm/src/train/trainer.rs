@@ -1,6 +1,6 @@
 //! The training loop's body: forward, the caller's loss, backward, update.
 
-use super::adamw::{AdamW, Moments};
+use super::adamw::{AdamW, Moments, Update};
 use super::schedule::Schedule;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -124,11 +124,12 @@ impl Trainer {
         }
         let scale = self.optimizer.clip_factor(grad_norm);
         let lr = self.optimizer.lr * self.schedule.at(self.steps as usize);
+        let update = Update { step, lr, scale };
         let decoder = &mut self.model.decoder;
         let parameters = decoder.parameters.iter_mut().zip(decoder.slots.iter());
         for (((parameter, slot), gradient), moments) in parameters.zip(&gradients).zip(&mut self.moments) {
             let values = view_mut(parameter);
-            self.optimizer.update(step, lr, slot.decays(), values, gradient, scale, moments);
+            self.optimizer.update(update, slot.decays(), values, gradient, moments);
         }
         self.steps = step;
         Ok(StepReport { step, loss, grad_norm, lr })

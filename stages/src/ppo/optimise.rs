@@ -168,8 +168,8 @@ impl State {
             std::fs::remove_dir_all(&draft).map_err(io)?;
         }
         std::fs::create_dir_all(&draft).map_err(io)?;
-        self.policy.save(&draft.join("policy"))?;
-        self.critic.save(&draft.join("critic"))?;
+        self.policy.save(draft.join("policy"))?;
+        self.critic.save(draft.join("critic"))?;
         dataset::write(&draft.join("curve"), &self.curve)?;
         std::fs::write(draft.join("kl"), self.kl.to_le_bytes()).map_err(io)?;
         std::fs::rename(&draft, checkpoints.join(format!("update-{:08}", self.updates))).map_err(io)
@@ -189,8 +189,8 @@ impl State {
         let kl = kl.try_into().map_err(|_| StageError::new("the checkpoint's `kl` is not one number"))?;
         tracing::info!(updates, "goes on from a checkpoint");
         Ok(Some(Self {
-            policy: Trainer::resume(&folder.join("policy"), policy.0, policy.1)?,
-            critic: Trainer::resume(&folder.join("critic"), critic.0, critic.1)?,
+            policy: Trainer::resume(folder.join("policy"), policy.0, policy.1)?,
+            critic: Trainer::resume(folder.join("critic"), critic.0, critic.1)?,
             kl: f32::from_le_bytes(kl),
             curve: dataset::read(&folder.join("curve"))?,
             updates,

@@ -50,7 +50,10 @@ impl Workshop {
     ) -> Result<PathBuf, StageError> {
         let registry = stages::registry();
         let kind = registry.get(kind).expect("a known kind");
-        let params = (kind.canonical)(params).map_err(|e| StageError::new(e.message))?;
+        let params = (kind.canonical)(params).map_err(|e| StageError {
+            hint: e.hint,
+            ..StageError::new(format!("{}: {}", e.path, e.message))
+        })?;
         let ctx = self.context(name, inputs, |_| {});
         (kind.run)(params, &ctx)?;
         for output in kind.outputs {
