@@ -157,7 +157,7 @@ impl Metric {
     pub fn of(name: &str) -> Self {
         if let Some(baseline) = name.strip_prefix(WIN) {
             return Self {
-                title: format!("wins vs {baseline}"),
+                title: format!("win rate vs {baseline}"),
                 unit: Unit::Share,
                 section: Section::Quality,
                 about: format!(

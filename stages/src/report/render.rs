@@ -6,9 +6,8 @@ use minijinja::{AutoEscape, Environment, Error, Output, State, Value};
 use super::{chart::escape, page::Page};
 use crate::contract::StageError;
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 2] = [
     ("index.html", include_str!("templates/index.html")),
-    ("style.css", include_str!("templates/style.css")),
     ("report.md", include_str!("templates/report.md")),
 ];
 
@@ -31,6 +30,7 @@ fn engine() -> Result<Environment<'static>, Error> {
         _ => AutoEscape::None,
     });
     engine.set_formatter(format);
+    engine.add_global("style", Value::from_safe_string(include_str!("templates/style.css").into()));
     for (name, text) in FILES {
         engine.add_template(name, text)?;
     }

@@ -25,7 +25,7 @@ pub fn scatter(labels: &Labels, groups: &[Group]) -> Chart {
     let mut body = axes.draw(labels);
     for g in groups {
         for (x, y) in g.seeds.iter().filter(|_| g.seeds.len() > 1) {
-            g.series.marker(&mut body, axes.x.at(*x), axes.y.at(*y), 2.4, "faint");
+            g.series.marker(&mut body, axes.x.at(*x), axes.y.at(*y), 2.8, "faint");
         }
         let [(x0, x1), (y0, y1)] = g.bounds;
         let (x, y) = (axes.x.at(g.mean.0), axes.y.at(g.mean.1));

@@ -21,7 +21,7 @@ pub struct Page {
     pub title: String,
     pub about: Vec<String>,
     pub notes: Vec<String>,
-    /// What holds of every report with these seeds and measurements.
+    /// What holds of every report with these seeds and measurements; the first is about the seeds.
     pub limits: Vec<String>,
     pub tally: Vec<Tally>,
     pub claims: Vec<ClaimView>,
