@@ -83,6 +83,7 @@ impl Params {
         in_range("minibatches", self.minibatches, 1, self.batch)?;
         in_range("max_tokens", self.max_tokens, 1, 65_536)?;
         in_range("lr", self.lr, f32::MIN_POSITIVE, 1.0)?;
+        in_range("warmup", self.warmup, 0, 1_000_000)?;
         in_range("critic_lr", self.critic_lr, f32::MIN_POSITIVE, 1.0)?;
         in_range("kl", self.kl, 0.0, 1000.0)?;
         in_range("kl_target", self.kl_target.unwrap_or(1.0), f32::MIN_POSITIVE, 1e6)?;

@@ -99,7 +99,11 @@ mod tests {
     fn every_entity_has_unseen_values_and_every_value_is_seen_on_some_entity() {
         let entities: Vec<&str> = TOPICS.iter().flat_map(|(_, entities)| *entities).collect();
         for entity in &entities {
-            assert_eq!((0..VALUES.len()).filter(|v| is_unseen(entity, *v)).count(), VALUES.len() / 8, "{entity}");
+            assert_eq!(
+                (0..VALUES.len()).filter(|v| is_unseen(entity, *v)).count(),
+                VALUES.len() / 8,
+                "{entity}"
+            );
         }
         for value in 0..VALUES.len() {
             assert!(entities.iter().any(|entity| !is_unseen(entity, value)), "{}", VALUES[value]);
