@@ -10,10 +10,9 @@ use crate::{
     dataset::{self, CurvePoint, Measurement, Pair},
     episode::Episode,
     reward::{
-        Reward,
         binary::{Binary, BradleyTerry},
         extraction::Extraction,
-        sequence::{Rewriting, Sequence},
+        sequence::{Rewriting, Sequence, extract},
     },
     text::{self, Codec, Policy},
     training::{self, Training, in_range},
@@ -174,13 +173,12 @@ fn evaluate_sequence(
     held_out: &[Pair],
 ) -> Result<Vec<Measurement>, StageError> {
     let sides = sides(codec, held_out)?;
-    let reader = Sequence { model: model.clone(), codec: codec.clone(), extraction: Extraction::default() };
     let [totals, likelihoods, matches] = {
         let (mut totals, mut likelihoods, mut matches) = (vec![], vec![], vec![]);
         for side in &sides {
-            let scores = reader.scores(side)?;
-            totals.push(scores.iter().map(|s| s.iter().sum::<f32>()).collect::<Vec<_>>());
             let stats = Sequence::read(model, codec, side)?;
+            let total = |(s, e)| extract(&Extraction::default(), s, e).iter().sum::<f32>();
+            totals.push(stats.iter().map(Vec::as_slice).zip(side).map(total).collect::<Vec<_>>());
             likelihoods.push(stats.iter().map(|s| s.iter().map(|t| t.log_prob).sum::<f32>()).collect());
             matches.push(stats.iter().zip(side).map(|(s, e)| match_rate(s, &e.response)).collect());
         }

@@ -198,11 +198,11 @@ impl State {
     }
 }
 
-/// Of the policy and of the critic: Adam with eps 1e-5, no weight decay, linear decay to 0.
+/// Of the policy and of the critic: Adam with eps 1e-5, no weight decay, linear warm-up, linear decay to 0.
 fn optimizers(params: &Params) -> ((AdamW, Schedule), (AdamW, Schedule)) {
     let adam =
         |lr| AdamW { lr, betas: (0.9, 0.999), eps: 1e-5, weight_decay: 0.0, clip: Some(params.grad_clip) };
     let total = params.updates * params.epochs * params.minibatches;
-    let schedule = Schedule { warmup: 0, total, decay: Decay::Linear, floor: 0.0 };
+    let schedule = Schedule { warmup: params.warmup, total, decay: Decay::Linear, floor: 0.0 };
     ((adam(params.lr), schedule.clone()), (adam(params.critic_lr), schedule))
 }

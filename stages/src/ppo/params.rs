@@ -21,6 +21,9 @@ pub struct Params {
     pub max_tokens: usize,
     /// Peak learning rate of the policy; it decays linearly to 0.
     pub lr: f32,
+    /// Optimizer steps of linear warm-up, of the policy and of the critic. Adam's first steps are as long as the
+    /// learning rate whatever the gradient, and are taken before the critic has seen a return.
+    pub warmup: usize,
     /// Peak learning rate of the critic; likewise.
     pub critic_lr: f32,
     /// Coefficient of the KL penalty.
@@ -55,7 +58,8 @@ impl Default for Params {
             epochs: 2,
             minibatches: 2,
             max_tokens: 16,
-            lr: 1e-3,
+            lr: 5e-4,
+            warmup: 12,
             critic_lr: 1e-3,
             kl: 0.05,
             kl_target: None,
@@ -79,6 +83,7 @@ impl Params {
         in_range("minibatches", self.minibatches, 1, self.batch)?;
         in_range("max_tokens", self.max_tokens, 1, 65_536)?;
         in_range("lr", self.lr, f32::MIN_POSITIVE, 1.0)?;
+        in_range("warmup", self.warmup, 0, 1_000_000)?;
         in_range("critic_lr", self.critic_lr, f32::MIN_POSITIVE, 1.0)?;
         in_range("kl", self.kl, 0.0, 1000.0)?;
         in_range("kl_target", self.kl_target.unwrap_or(1.0), f32::MIN_POSITIVE, 1e6)?;

@@ -35,14 +35,16 @@ impl Sequence {
     }
 }
 
+/// The scores of a response's tokens, from what [`Sequence::read`] says of them.
+pub fn extract(extraction: &Extraction, stats: &[TokenStats], e: &Episode) -> Vec<f32> {
+    let rewritten: Vec<u32> = stats.iter().map(|s| s.argmax).collect();
+    extraction.scores(&rewritten, &e.response, e.ended)
+}
+
 impl Reward for Sequence {
     fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
         let stats = Self::read(&self.model, &self.codec, episodes)?;
-        let score = |(stats, e): (Vec<TokenStats>, &Episode)| {
-            let rewritten: Vec<u32> = stats.iter().map(|s| s.argmax).collect();
-            self.extraction.scores(&rewritten, &e.response, e.ended)
-        };
-        Ok(stats.into_iter().zip(episodes).map(score).collect())
+        Ok(stats.iter().zip(episodes).map(|(s, e)| extract(&self.extraction, s, e)).collect())
     }
 
     fn is_scalar(&self) -> bool {
