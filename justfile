@@ -22,7 +22,7 @@ tidy:
 
 # Tokens per second of training, scoring and sampling on this machine
 throughput:
-    cargo run --release -p lm --example throughput
+    cargo run --release --workspace --example throughput
 
 # Open the last report
 report:

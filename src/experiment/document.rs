@@ -76,7 +76,7 @@ impl Document {
             let known = profiles.into_iter().flatten().map(|(k, _)| k.as_str());
             return Err(Error::experiment(format!("there is no profile `{name}`"))
                 .hint(did_you_mean(name, known))
-                .at(self.place(&["profiles"])));
+                .at(profiles.and_then(|_| self.place(&["profiles"]))));
         };
         if !profile.is_object() {
             return Err(Error::experiment(format!("profile `{name}` is no map of what it changes"))

@@ -14,7 +14,6 @@ pub fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -
 
 /// The known name that is near enough to be what was meant.
 pub fn did_you_mean_one_of<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known.iter().map(|k| (strsim::jaro_winkler(found, k), *k));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))?;
-    (best.0 > 0.75).then_some(best.1)
+    let (slips, nearest) = known.iter().map(|k| (strsim::damerau_levenshtein(found, k), *k)).min()?;
+    (slips <= (found.chars().count() / 3).max(1)).then_some(nearest)
 }

@@ -50,10 +50,12 @@ impl<'a> Unroll<'a> {
         for stage in stages.keys() {
             let kind_of = |stage: &str| stages.get(stage).and_then(|spec| self.registry.get(&spec.uses));
             let wires = wires(stage, self.kind(stage), self.experiment, self.document, kind_of)?;
-            wires.iter().try_for_each(|wire| self.check_gathering(stage, wire))?;
             wired.insert(stage.as_str(), wires);
         }
         let order = self.order(&wired)?;
+        for (stage, wires) in &wired {
+            wires.iter().try_for_each(|wire| self.check_gathering(stage, wire))?;
+        }
         let graph = self.instances(&order, &wired)?;
         self.check_publishing(&graph)?;
         Ok(graph)
