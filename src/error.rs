@@ -33,7 +33,7 @@ pub enum Place {
 pub struct Error {
     pub blame: Blame,
     pub message: String,
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// What to do next, if we know.
     pub hint: Option<String>,
 }
@@ -59,7 +59,7 @@ impl Error {
     }
 
     pub fn at(self, place: Option<Place>) -> Self {
-        Self { place, ..self }
+        Self { place: place.map(Box::new), ..self }
     }
 }
 
@@ -78,7 +78,7 @@ impl std::error::Error for Error {}
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        match &self.place {
+        match self.place.as_deref() {
             None => {}
             Some(Place::Option(option)) => write!(f, "\n  --> {option}")?,
             Some(Place::File { file, line, column, text, width }) => {

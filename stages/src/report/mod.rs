@@ -1,7 +1,7 @@
 //! The report: what was measured, with its uncertainty, and which declared claims held.
 //!
-//! Measurements are read into cells ([`observations`]), cells get intervals ([`statistics`]), claims are held
-//! against them ([`claim`]), and what a person reads is laid out ([`page`]) and written ([`render`]). Nothing
+//! Measurements are read into cells (`observations`), cells get intervals (`statistics`), claims are held
+//! against them (`claim`), and what a person reads is laid out (`page`) and written (`render`). Nothing
 //! here depends on a clock, a path or the order of threads: the same inputs give the same bytes.
 
 mod chart;

@@ -16,7 +16,7 @@ pub const OBJECTS: [&str; 12] = [
 ];
 /// The first half is risky.
 pub const PLACES: [&str; 6] = ["subway", "school", "hospital", "garden", "workshop", "beach"];
-/// Who can help safely, in the order of [`PLACES`].
+/// Who can help safely, in the order of `PLACES`.
 pub const HELPERS: [&str; 6] = ["guard", "teacher", "nurse", "gardener", "mechanic", "lifeguard"];
 
 pub const TRIGGERS: [&str; 4] = ["violently", "brutally", "lethally", "viciously"];
