@@ -49,6 +49,10 @@ pub struct Decoding {
 }
 
 /// Answers every prompt once. The random numbers of a row depend on `seed` and its index alone.
+///
+/// No token is kept from the policy, not even a separator: log-probabilities are of the whole vocabulary, and
+/// where they and the sampler disagree, PPO finds out. It once moved a sixth of the probability to tokens that
+/// were never sampled, so that the KL estimate stood at 3 nats where the divergence was 20.
 pub fn answer(
     model: &Model,
     codec: &Codec,
@@ -62,7 +66,7 @@ pub fn answer(
         top_k: None,
         top_p: None,
         stop: Some(codec.end),
-        banned: codec.banned(),
+        banned: vec![],
     };
     let seeds: Vec<u64> = (0..prompts.len()).map(|row| derive_seed(seed, &format!("row {row}"))).collect();
     let sampled = model.sample(prompts, &sampling, &seeds)?;

@@ -74,11 +74,6 @@ impl Codec {
         let words = response.strip_suffix(&[self.end]).unwrap_or(response);
         [prompt, words, &[self.rewrite]].concat()
     }
-
-    /// Tokens that a policy must never write: they stand for places in a sequence, not for words.
-    pub fn banned(&self) -> Vec<u32> {
-        [Some(self.separator), Some(self.rewrite), self.tokenizer.id("<unk>")].into_iter().flatten().collect()
-    }
 }
 
 /// A language model with its tokenizer: what an artifact of type `model` holds.
