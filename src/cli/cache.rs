@@ -9,11 +9,11 @@ use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
 use super::{args::CacheCommand, output};
-use crate::{error::Result, store::Store};
+use crate::{error::Result, key::Digest, store::Store};
 
 #[derive(Serialize)]
 struct Entry {
-    key: String,
+    key: Digest,
     instance: String,
     kind: String,
     /// Seconds since 1970.
@@ -28,7 +28,7 @@ pub fn run(command: &CacheCommand) -> Result<ExitCode> {
     let mut entries: Vec<Entry> = records
         .into_iter()
         .map(|(key, record)| Entry {
-            key: key.as_str().into(),
+            key,
             instance: record.provenance.instance,
             kind: record.key.kind,
             finished: record.provenance.finished,
@@ -44,7 +44,7 @@ pub fn run(command: &CacheCommand) -> Result<ExitCode> {
     let row = |e: &Entry| {
         let age = HumanDuration(Duration::from_secs(now.saturating_sub(e.finished)));
         vec![
-            e.key[..12].to_string(),
+            e.key.short().into(),
             e.instance.clone(),
             format!("{:.1} s", e.seconds),
             HumanBytes(e.bytes).to_string(),

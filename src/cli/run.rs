@@ -34,7 +34,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     let interrupts = interrupt::listen()?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or(processors, usize::from);
-    // A child is started in the cache's work folder's name: relative paths must mean the same there.
+    // Manifests and logs name files in the cache: absolute, so that they mean the same wherever they are read.
     let store = Store::new(absolute(&options.cache.folder)?);
     let reports = options.reports.join(&setup.experiment.name);
     let how = Options {

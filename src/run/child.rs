@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -14,9 +13,8 @@ use super::manifest::{Manifest, Report};
 /// Runs the instance that a manifest describes, with its progress as JSON lines on `out`. Whether it finished.
 ///
 /// # Errors
-/// If the manifest cannot be read or the folders cannot be made: nothing was reported then.
-pub fn run(manifest: &Path, registry: &Registry, out: impl Write + Send + 'static) -> io::Result<bool> {
-    let manifest: Manifest = serde_json::from_slice(&fs::read(manifest)?)?;
+/// If the folders cannot be made: nothing was reported then.
+pub fn run(manifest: &Manifest, registry: &Registry, out: impl Write + Send + 'static) -> io::Result<bool> {
     let out = Arc::new(Mutex::new(out));
     let report = move |report: &Report| {
         let mut line = serde_json::to_string(report).unwrap_or_default();
@@ -25,8 +23,8 @@ pub fn run(manifest: &Path, registry: &Registry, out: impl Write + Send + 'stati
         // A parent that is gone hears nothing; this process ends when it sees that its input has ended.
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     };
-    let _lock = settle_in(&manifest)?;
-    let result = start(&manifest, registry, report.clone());
+    let _lock = settle_in(manifest)?;
+    let result = start(manifest, registry, report.clone());
     report(&match &result {
         Ok(()) => Report::Done,
         Err(e) => failure(e),

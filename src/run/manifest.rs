@@ -1,6 +1,10 @@
 //! What parent and child process say to each other.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +26,14 @@ pub struct Manifest {
     /// Held by the process while it works in the folders: a process whose parent was killed may still live.
     pub lock: PathBuf,
     pub threads: usize,
+}
+
+impl Manifest {
+    /// # Errors
+    /// If the file cannot be read or is no manifest.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs::read(path)?)?)
+    }
 }
 
 /// A line on the child's standard output.
