@@ -129,6 +129,33 @@ pub(crate) fn swiglu(x: &[f32], y: &mut [f32]) {
     }
 }
 
+/// Adds to `dx` the gradient that [`swiglu`] sends to `x`, given that of its result.
+#[inline(always)]
+pub(crate) fn add_swiglu_gradient(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let ((gate, up), (dgate, dup)) = (x.split_at(dy.len()), dx.split_at_mut(dy.len()));
+    let terms = |gate: f32, up: f32, dy: f32| {
+        let s = sigmoid(gate);
+        (dy * up * s * (1.0 + gate * (1.0 - s)), dy * gate * s)
+    };
+    let blocks = dy.len() / LANES * LANES;
+    for at in (0..blocks).step_by(LANES) {
+        // Copied first: the compiler need not ask whether the slices overlap.
+        let copy = |from: &[f32]| lanes(&from[at..at + LANES], 0.0);
+        let (gate, up, dy) = (copy(gate), copy(up), copy(dy));
+        let (dgate, dup) = (&mut dgate[at..at + LANES], &mut dup[at..at + LANES]);
+        for i in 0..LANES {
+            let (to_gate, to_up) = terms(gate[i], up[i], dy[i]);
+            dgate[i] += to_gate;
+            dup[i] += to_up;
+        }
+    }
+    for i in blocks..dy.len() {
+        let (to_gate, to_up) = terms(gate[i], up[i], dy[i]);
+        dgate[i] += to_gate;
+        dup[i] += to_up;
+    }
+}
+
 /// `y = sum of weights[i] * (row i)` for rows of `y.len()` values, `stride` apart. A block of `y` stays in
 /// registers while the rows stream by.
 #[inline(always)]

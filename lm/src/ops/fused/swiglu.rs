@@ -23,13 +23,7 @@ pub(super) fn swiglu<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>) -> Matrix<Cpu, T> {
         each(dx.chunks_mut(ROWS * wide).zip(inputs), |(dx, (x, dy))| {
             let rows = dx.chunks_exact_mut(wide).zip(x.chunks_exact(wide)).zip(dy.chunks_exact(narrow));
             for ((dx, x), dy) in rows {
-                let ((dgate, dup), (gate, up)) = (dx.split_at_mut(narrow), x.split_at(narrow));
-                for ((((dgate, dup), &gate), &up), &dy) in dgate.iter_mut().zip(dup).zip(gate).zip(up).zip(dy)
-                {
-                    let s = kernels::sigmoid(gate);
-                    *dup += dy * gate * s;
-                    *dgate += dy * up * s * (1.0 + gate * (1.0 - s));
-                }
+                kernels::add_swiglu_gradient(x, dy, dx);
             }
         });
         Ok(())
