@@ -62,8 +62,7 @@ impl Batch {
     }
 
     pub(crate) fn pack(&self, config: &Config, head: Head) -> Result<Packed> {
-        let mut packed =
-            Packed { tokens: self.tokens.clone(), starts: vec![0], rows: vec![], targets: vec![] };
+        let mut packed = Packed { tokens: vec![], starts: vec![0], rows: vec![], targets: vec![] };
         for (index, sequence) in self.sequences.iter().enumerate() {
             let Sequence { start, len, rows } = sequence.clone();
             check_tokens(index, &self.tokens[start..start + len], config)?;
@@ -75,11 +74,17 @@ impl Batch {
                     expected: format!("rows within 0..{last} for a {} head", head.name()),
                 });
             }
-            packed.rows.extend(rows.clone().map(|r| start + r));
+            if rows.is_empty() {
+                continue;
+            }
+            // Nothing looks ahead: what follows the last row is not computed.
+            let begin = packed.tokens.len();
+            packed.tokens.extend_from_slice(&self.tokens[start..start + rows.end]);
+            packed.rows.extend(rows.clone().map(|r| begin + r));
             if head == Head::Lm {
                 packed.targets.extend(rows.map(|r| self.tokens[start + r + 1]));
             }
-            packed.starts.push(start + len);
+            packed.starts.push(packed.tokens.len());
         }
         Ok(packed)
     }
