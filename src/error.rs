@@ -65,6 +65,20 @@ impl Error {
 
 impl std::error::Error for Error {}
 
+/// Characters of a message that are shown, and of a line of a file.
+const LONGEST_MESSAGE: usize = 2000;
+const WIDEST: usize = 160;
+
+/// Text from a file, fit for a terminal: not too long, and without signs that steer it.
+fn shown(text: &str, most: usize) -> String {
+    let plain = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    let mut shown: String = text.chars().take(most).map(plain).collect();
+    if text.chars().nth(most).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// Without colour, so that it reads the same in a file:
 ///
 /// ```text
@@ -77,14 +91,19 @@ impl std::error::Error for Error {}
 /// ```
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        f.write_str(&shown(&self.message, LONGEST_MESSAGE))?;
         match self.place.as_deref() {
             None => {}
-            Some(Place::Option(option)) => write!(f, "\n  --> {option}")?,
+            Some(Place::Option(option)) => write!(f, "\n  --> {}", shown(option, WIDEST))?,
             Some(Place::File { file, line, column, text, width }) => {
                 let number = line.to_string();
                 let margin = " ".repeat(number.len());
-                let (indent, arrows) = (" ".repeat(column - 1), "^".repeat(*width));
+                // Of a long line only the part that matters.
+                let skipped = if *column > WIDEST / 2 { column - WIDEST / 2 } else { 0 };
+                let text = shown(&text.chars().skip(skipped).collect::<String>(), WIDEST);
+                let indent = column - 1 - skipped;
+                let arrows = "^".repeat((*width).min(WIDEST - indent));
+                let indent = " ".repeat(indent);
                 write!(f, "\n{margin}--> {file}:{line}:{column}")?;
                 write!(f, "\n{margin} |\n{number} | {text}\n{margin} | {indent}{arrows}")?;
             }

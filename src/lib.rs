@@ -3,6 +3,9 @@
 //! [`experiment`] reads a file, [`graph`] unrolls it over its axes, [`run`] brings every instance up to date by
 //! its [`key`] in the [`store`]. [`cli`] is what a person sees.
 
+// They panic when the other end is closed: `cli::output` writes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod error;
 pub mod experiment;

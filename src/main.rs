@@ -8,7 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     if let Err(message) = processor() {
-        eprintln!("error: {message}");
+        pipeline::cli::output::say(&format!("error: {message}"));
         return ExitCode::from(pipeline::cli::MACHINE);
     }
     pipeline::cli::main(&stages::registry())

@@ -52,12 +52,67 @@ refuse!(no_yaml, ("axes:", "axes: ]["), &[]);
 refuse!(name_that_leaves_the_folder, ("name: tiny", "name: ../../tiny"), &[]);
 refuse!(axis_value_that_is_no_value, ("seed: [1]", "seed: [[1]]"), &[]);
 refuse!(axis_value_twice, ("seed: [1]", "seed: [1, 1]"), &[]);
+refuse!(value_that_is_no_list, ("over: [seed]", "over: seed"), &[]);
+refuse!(number_that_does_not_count, ("lr: 3.0e-3", "lr: .nan"), &[]);
+refuse!(axis_that_is_not_closed, ("ppo-${objective}", "ppo-${objective"), &[]);
+refuse!(axis_without_values, ("seed: [1]", "seed: []"), &[]);
+refuse!(key_that_is_no_text, ("name: tiny", "~: tiny"), &[]);
+refuse!(second_document, ("stages:", "---\nstages:"), &[]);
+refuse!(nothing_to_merge, ("  objective: [binary", "  <<: 3\n  objective: [binary"), &[]);
+refuse!(tag, ("name: tiny", "name: !env tiny"), &[]);
+refuse!(profiles_that_are_no_map, ("axes:", "profiles: 5\naxes:"), &[]);
+refuse!(override_below_an_unknown_key, SAME, &["--set", "stages.ppo.wiht.kl=0.1"]);
+refuse!(override_of_a_profile, SAME, &["--set", "profiles.full.axes.seed=[1]"]);
+refuse!(override_that_is_no_number, SAME, &["--set", "stages.preferences.with.bias=.inf"]);
 refuse!(override_of_an_unknown_stage, SAME, &["--set", "stages.pppo.with.kl=0.1"]);
 refuse!(override_of_an_unknown_parameter, SAME, &["--set", "stages.ppo.with.klx=0.1"]);
 refuse!(override_without_a_value, SAME, &["--set", "stages.ppo.with.kl"]);
 refuse!(unknown_profile, SAME, &["--profile", "fulll"]);
 refuse!(unknown_only, SAME, &["--only", "judgee"]);
 refuse!(no_file, SAME, &["-f", "nowhere.yaml"]);
+
+/// What is said of a file that no editor would write.
+fn says_of(bytes: &[u8]) -> String {
+    let lab = Lab::new("");
+    std::fs::write(lab.path("pipeline.yaml"), bytes).unwrap();
+    let ran = lab.try_call(&["plan"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    ran.stderr
+}
+
+#[test]
+fn what_is_no_text_says_where() {
+    let stderr = says_of(b"name: x\nabout: \xff\xfe\n");
+    assert!(stderr.contains("is not text in UTF-8\n --> pipeline.yaml:2:8\n"), "{stderr}");
+}
+
+#[test]
+fn depth_costs_no_time_and_length_no_screen() {
+    // A parser that looks back at each bracket would be at it for an hour.
+    let stderr = says_of(format!("stages: {}", "[".repeat(500_000)).as_bytes());
+    assert!(stderr.contains("hint: ") && stderr.len() < 2000, "{stderr}");
+    let stderr = says_of(format!("name: x\nstages: {{ a: {{ uses: {} }} }}", "u".repeat(500_000)).as_bytes());
+    assert!(stderr.contains("hint: known are") && stderr.len() < 6000, "{stderr}");
+}
+
+#[test]
+fn what_steers_a_terminal_is_not_echoed() {
+    let stderr = says_of(b"name: \"\\e[31mred\"\nstages: {}\n");
+    assert!(stderr.contains("cannot be the experiment's name") && !stderr.contains('\u{1b}'), "{stderr}");
+}
+
+#[test]
+fn what_yaml_allows_and_is_harmless_is_allowed() {
+    let lab = Lab::new(&format!("\u{feff}{}", TINY.trim_start()));
+    lab.call(&["plan"]);
+    lab.write(&TINY.replace(
+        "    with: { title: A tiny experiment }",
+        "    with:\n      title: &t A tiny experiment\n      about: *t",
+    ));
+    lab.call(&["plan"]);
+    lab.write(&TINY.replace("axes:", "about:\nprofiles:\naxes:").replace("about:\n", "about: ''\n"));
+    lab.call(&["plan"]);
+}
 
 #[test]
 fn a_cache_that_cannot_be_written_is_the_machines_fault() {

@@ -131,6 +131,34 @@ fn a_failure_takes_down_only_what_depends_on_it() {
 }
 
 #[test]
+fn reports_that_cannot_be_written_stop_a_run_before_it_starts() {
+    let lab = Lab::new(TINY);
+    std::fs::write(lab.path("reports"), "a file").unwrap();
+    let ran = lab.try_call(&["run"]);
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("cannot write the report") && ran.stderr.contains("--reports"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(lab.results(), 0, "{}", ran.stderr);
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_costs_no_result() {
+    let lab = Lab::new(TINY);
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for (ran, cached) in [(ALL, 0), (0, ALL)] {
+        let output = lab.command(&["run", "--json"]).stderr(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&summary["ran"], &summary["cached"]), (&ran.into(), &cached.into()));
+    }
+    let status = lab.command(&["run", "-f", "nowhere.yaml"]).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
 fn every_command_lists_what_it_should() {
     let lab = Lab::new(TINY);
     lab.run(&["--only", "sft"]);

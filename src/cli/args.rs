@@ -124,8 +124,12 @@ pub struct PlanOptions {
     pub reports: PathBuf,
 
     /// Not used: taken so that `run` and `plan` can be called alike.
-    #[arg(short, long, value_name = "N", hide = true)]
+    #[arg(short, long, value_name = "N", hide = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
+
+    /// Not used: taken so that `run` and `plan` can be called alike.
+    #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 
     /// One JSON object on standard output.
     #[arg(long)]

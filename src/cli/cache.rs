@@ -54,6 +54,6 @@ pub fn run(command: &CacheCommand) -> Result<ExitCode> {
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
     output::text(&output::table(&["KEY", "INSTANCE", "TOOK", "SIZE", "FINISHED"], &rows))?;
     let total: u64 = entries.iter().map(|e| e.bytes).sum();
-    eprintln!("{} results, {}", entries.len(), HumanBytes(total));
+    output::say(&format!("{} results, {}", entries.len(), HumanBytes(total)));
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ mod cache;
 mod exec;
 mod interrupt;
 mod logging;
-mod output;
+pub mod output;
 mod plan;
 mod run;
 mod setup;
@@ -48,7 +48,7 @@ pub fn main(registry: &Registry) -> ExitCode {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    output::say(&format!("error: {error}"));
     ExitCode::from(match error.blame {
         Blame::Experiment => EXPERIMENT,
         Blame::Machine => MACHINE,

@@ -1,4 +1,5 @@
-//! Standard output. A reader that goes away (`| head`) is no error.
+//! What is written for people and programs: data to standard output, everything else to standard error. A reader that
+//! goes away (`| head`) is no error.
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -15,6 +16,11 @@ pub fn text(text: &str) -> Result<ExitCode> {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("cannot write to standard output")(e)),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// A line on standard error. Where nobody can read it, nobody misses it: no result may be lost for that.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Writes one JSON value, for people and programs.

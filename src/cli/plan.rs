@@ -37,12 +37,12 @@ pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
         &planned.iter().map(row).collect::<Vec<_>>(),
     ))?;
     let count = |state: State| planned.iter().filter(|p| p.state == state).count();
-    eprintln!(
+    output::say(&format!(
         "{} instances: {} cached, {} to run, {} that depend on what these give",
         planned.len(),
         count(State::Hit),
         count(State::Miss),
         count(State::Maybe)
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use super::{
     bars::Show,
     interrupt,
     logging::Logs,
-    output,
+    output::{self, say},
     setup::Setup,
 };
 use crate::{
@@ -48,7 +48,8 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     show.end();
     let summary = summary?;
     if !logs.options.quiet {
-        tell(&summary, &reports);
+        let publishes = |n: &petgraph::graph::NodeIndex| setup.graph[*n].publishes();
+        tell(&summary, setup.chosen.iter().any(publishes).then_some(&reports));
     }
     if options.json {
         let experiment = &setup.experiment.name;
@@ -82,20 +83,18 @@ fn launcher(logs: &Logs) -> Result<Launcher> {
 }
 
 /// The last words, for people.
-fn tell(summary: &Summary, reports: &std::path::Path) {
+fn tell(summary: &Summary, reports: Option<&std::path::Path>) {
     let Summary { total, ran, cached, failed, skipped, seconds, .. } = summary;
     for (instance, message) in &summary.failures {
-        eprintln!("\nfailed: {instance}\n{message}");
+        say(&format!("\nfailed: {instance}\n{message}"));
     }
     let trouble = if *failed > 0 { format!(", {failed} failed, {skipped} skipped") } else { String::new() };
-    eprintln!("{total} instances: {ran} ran, {cached} cached{trouble}, in {seconds:.1} s");
+    say(&format!("{total} instances: {ran} ran, {cached} cached{trouble}, in {seconds:.1} s"));
     if summary.interrupted {
-        eprintln!(
-            "interrupted: what was finished is kept\nhint: run the same command again to go on from there"
-        );
+        say("interrupted: what was finished is kept\nhint: run the same command again to go on from there");
     } else if *failed > 0 {
-        eprintln!("hint: mend the cause and run the same command again: what is finished stays finished");
-    } else if reports.exists() {
-        eprintln!("report: {}", reports.display());
+        say("hint: mend the cause and run the same command again: what is finished stays finished");
+    } else if let Some(reports) = reports {
+        say(&format!("report: {}", reports.display()));
     }
 }

@@ -1,13 +1,14 @@
 //! The experiment as a tree of values, each with the place that it came from.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path as FilePath};
+use std::{fs, io::Read, path::Path as FilePath};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::{
     did_you_mean,
     model::Experiment,
-    places::{Path, places},
+    places::{Path, Places, Source, not_yaml},
+    wording::{Wording, reword},
 };
 use crate::error::{Error, Place, Result};
 
@@ -17,59 +18,76 @@ const LARGEST: u64 = 1 << 20;
 /// The tree that results from a file, a profile and overrides.
 pub struct Document {
     value: Value,
-    places: BTreeMap<Path, Place>,
+    places: Places,
 }
 
 impl Document {
     /// Reads a YAML file.
     ///
     /// # Errors
-    /// If it cannot be read, is larger than 1 MiB, is not YAML, or says a key twice.
+    /// If it cannot be read, is larger than 1 MiB, is no text, or is refused by [`Document::parse`].
     pub fn read(file: &FilePath) -> Result<Self> {
         let name = file.display().to_string();
-        let mut text = String::new();
-        let opened = fs::File::open(file).map_err(|e| {
+        let fail = |e: std::io::Error| {
             Error::experiment(format!("cannot read the experiment file `{name}`: {e}"))
                 .hint("name the file with `-f FILE`, or run in a folder that has a `pipeline.yaml`")
-        })?;
-        opened
-            .take(LARGEST + 1)
-            .read_to_string(&mut text)
-            .map_err(|e| Error::experiment(format!("cannot read the experiment file `{name}`: {e}")))?;
-        if text.len() as u64 > LARGEST {
+        };
+        let mut bytes = vec![];
+        let opened = fs::File::open(file).map_err(fail)?;
+        opened.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+        if bytes.len() as u64 > LARGEST {
             return Err(Error::experiment(format!("`{name}` has more than {LARGEST} bytes"))
                 .hint("an experiment file describes stages; put data into files of their own"));
         }
-        Self::parse(&name, &text)
+        let text = str::from_utf8(&bytes).map_err(|e| {
+            let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+            let line = good.matches('\n').count() + 1;
+            let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let text = String::from_utf8_lossy(&bytes);
+            Error::experiment(format!("`{name}` is not text in UTF-8"))
+                .hint("save it as UTF-8 in your editor")
+                .at(Some(Source { file: &name, text: &text }.place(line, column, 1)))
+        })?;
+        Self::parse(&name, text)
     }
 
     /// As [`Document::read`], from a text; `name` is what messages call the file.
+    ///
+    /// # Errors
+    /// If it is not one document of YAML, has a key twice, or has a value that no experiment has.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let source = Source { file: name, text: text.strip_prefix('\u{feff}').unwrap_or(text) };
+        let places = Places::of(source)?;
         let syntax = |e: serde_yaml::Error| {
-            let place = e.location().map(|l| Place::File {
-                file: name.into(),
-                line: l.line().max(1),
-                column: l.column().max(1),
-                text: text.lines().nth(l.line().max(1) - 1).unwrap_or_default().into(),
-                width: 1,
-            });
-            Error::experiment(format!("`{name}` is not valid YAML: {e}")).at(place)
+            let place = e.location().map(|l| source.place(l.line(), l.column(), 1));
+            not_yaml(source, e).at(place.or_else(|| places.value(&[""; 0])))
         };
-        let mut yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(syntax)?;
-        yaml.apply_merge().map_err(syntax)?;
-        let value: Value = serde_json::to_value(&yaml)
-            .map_err(|e| Error::experiment(format!("`{name}` has a key that is not text: {e}")))?;
+        let mut yaml: serde_yaml::Value = serde_yaml::from_str(source.text).map_err(syntax)?;
+        yaml.apply_merge().map_err(|e| {
+            Error::experiment(format!("nothing can be merged here: {e}"))
+                .hint("write `<<: *name`, where `&name` marks a map")
+                .at(places.first_key("<<"))
+        })?;
+        let mut path = vec![];
+        let value = plain(yaml, &mut path).map_err(|Unfit { message, hint }| {
+            Error::experiment(message).hint(hint).at(places.value(&path))
+        })?;
         if !value.is_object() {
-            return Err(Error::experiment(format!(
-                "`{name}` holds no experiment: expected a map of `name`, `axes` and `stages`"
-            )));
+            let message =
+                format!("`{name}` holds no experiment: expected a map of `name`, `axes` and `stages`");
+            return Err(Error::experiment(message).hint("the README shows one").at(Some(source.place(
+                1,
+                1,
+                usize::MAX,
+            ))));
         }
-        let places = places(name, text)
-            .map_err(|e| Error::experiment(format!("`{name}` is not valid YAML: {}", e.info())))?;
         Ok(Self { value, places })
     }
 
     /// Merges `profiles.NAME` over the document: maps key by key, anything else as a whole; `null` takes away.
+    ///
+    /// # Errors
+    /// If there is no such profile, or it is no map.
     pub fn select_profile(&mut self, name: &str) -> Result<()> {
         let profiles = self.value.get("profiles").and_then(Value::as_object);
         let Some(profile) = profiles.and_then(|p| p.get(name)).cloned() else {
@@ -80,17 +98,10 @@ impl Document {
         };
         if !profile.is_object() {
             return Err(Error::experiment(format!("profile `{name}` is no map of what it changes"))
+                .hint("write what it changes below it, as in `axes: { seed: [1, 2] }`")
                 .at(self.place(&["profiles", name])));
         }
-        let prefix: Path = vec!["profiles".into(), name.into()];
-        let moved: Vec<(Path, Place)> = self
-            .places
-            .range(prefix.clone()..)
-            .take_while(|(path, _)| path.starts_with(&prefix))
-            .map(|(path, place)| (path[2..].to_vec(), place.clone()))
-            .filter(|(path, _)| !path.is_empty())
-            .collect();
-        self.places.extend(moved);
+        self.places.lift(&["profiles".into(), name.into()]);
         merge(&mut self.value, profile);
         Ok(())
     }
@@ -100,8 +111,8 @@ impl Document {
     /// # Errors
     /// If it has no `=`, the value is not YAML, or the path names a stage or an axis that is not there.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
-        let place = Some(Place::Option(format!("--set {assignment}")));
-        let fail = |message: String| Error::experiment(message).at(place.clone());
+        let place = Place::Option(format!("--set {assignment}"));
+        let fail = |message: String| Error::experiment(message).at(Some(place.clone()));
         let usage = "write `--set PATH=VALUE`, as in `--set stages.ppo.with.kl=0.1`";
         let (path, text) =
             assignment.split_once('=').ok_or_else(|| fail("an override needs a `=`".into()).hint(usage))?;
@@ -109,9 +120,15 @@ impl Document {
         if path.iter().any(String::is_empty) {
             return Err(fail("an override's path has an empty part".into()).hint(usage));
         }
-        let yaml: serde_yaml::Value =
-            serde_yaml::from_str(text).map_err(|e| fail(format!("the value is not valid YAML: {e}")))?;
-        let new = serde_json::to_value(&yaml).map_err(|e| fail(format!("the value cannot be used: {e}")))?;
+        if path[0] == "profiles" {
+            return Err(fail("an override comes after the profile is merged".into()).hint(
+                "name what the profile changes: `--set axes.seed=[1]`, not `profiles.full.axes.seed`",
+            ));
+        }
+        Places::of(Source { file: "VALUE", text }).map_err(|e| fail(e.message).hint(usage))?;
+        let yaml: serde_yaml::Value = serde_yaml::from_str(text)
+            .map_err(|e| fail(format!("`VALUE` is not valid YAML: {e}")).hint(usage))?;
+        let new = plain(yaml, &mut vec![]).map_err(|e| fail(e.message).hint(e.hint))?;
 
         let mut node = &mut self.value;
         for (depth, part) in path.iter().enumerate() {
@@ -121,70 +138,125 @@ impl Document {
                 let item = part.parse::<usize>().ok().and_then(|i| items.get_mut(i));
                 node = item.ok_or_else(|| {
                     fail(format!("`{inside}` has {count} items, and none is numbered `{part}`"))
+                        .hint("items are numbered from 0; or set the whole list")
                 })?;
                 continue;
             }
             let Value::Object(map) = node else {
-                return Err(fail(format!("`{inside}` is a single value: nothing stands below it")));
+                return Err(fail(format!("`{inside}` is a single value: nothing stands below it"))
+                    .hint(format!("set `{inside}` itself")));
             };
-            // A new stage or axis on the command line is a slip of the pen.
-            if !map.contains_key(part) && matches!(inside.as_str(), "stages" | "axes") {
-                let what = if inside == "stages" { "stage" } else { "axis" };
-                let hint = did_you_mean(part, map.keys().map(String::as_str));
-                return Err(fail(format!("there is no {what} `{part}`")).hint(hint));
+            if !map.contains_key(part) {
+                // A new stage or axis on the command line is a slip of the pen.
+                if matches!(inside.as_str(), "stages" | "axes") {
+                    let what = if inside == "stages" { "stage" } else { "axis" };
+                    let hint = did_you_mean(part, map.keys().map(String::as_str));
+                    return Err(fail(format!("there is no {what} `{part}`")).hint(hint));
+                }
+                let last = depth + 1 == path.len();
+                map.insert(part.clone(), if last { Value::Null } else { Value::Object(Map::new()) });
+                self.places.replace(&path[..=depth], &place);
             }
-            let last = depth + 1 == path.len();
-            let empty = || if last { Value::Null } else { Value::Object(Map::new()) };
-            node = map.entry(part.clone()).or_insert_with(empty);
+            node = &mut map[part];
         }
         *node = new;
-        self.places.retain(|known, _| !known.starts_with(&path));
-        self.places.insert(path, Place::Option(format!("--set {assignment}")));
+        self.places.replace(&path, &place);
         Ok(())
     }
 
-    /// The place of a path, or of the nearest thing above it that has one.
+    /// The place of a value, or of the nearest thing above it that has one.
     pub fn place(&self, path: &[&str]) -> Option<Place> {
-        let path: Path = path.iter().map(ToString::to_string).collect();
-        (0..=path.len()).rev().find_map(|n| self.places.get(&path[..n])).cloned()
+        self.places.value(path)
+    }
+
+    /// As [`Document::place`], of its key.
+    pub fn key_place(&self, path: &[&str]) -> Option<Place> {
+        self.places.key(path)
     }
 
     /// The typed experiment.
+    ///
+    /// # Errors
+    /// If something is not known, missing, or of the wrong type.
     pub fn experiment(&self) -> Result<Experiment> {
-        let mut value = self.value.clone();
-        if let Value::Object(map) = &mut value {
-            map.remove("profiles");
-        }
-        serde_path_to_error::deserialize(value).map_err(|e| {
-            let mut path: Path = e
-                .path()
-                .iter()
-                .filter_map(|segment| match segment {
-                    serde_path_to_error::Segment::Map { key } => Some(key.clone()),
-                    serde_path_to_error::Segment::Seq { index } => Some(index.to_string()),
-                    _ => None,
-                })
-                .collect();
-            self.refusal(&mut path, &e.into_inner().to_string())
+        serde_path_to_error::deserialize(&self.value).map_err(|e| {
+            let path = e.path().iter().filter_map(|segment| match segment {
+                serde_path_to_error::Segment::Map { key } => Some(key.clone()),
+                serde_path_to_error::Segment::Seq { index } => Some(index.to_string()),
+                _ => None,
+            });
+            self.refusal(path.collect(), &e.inner().to_string())
         })
     }
 
     /// An error about what stands at `path`, from a message of serde's.
-    pub fn refusal(&self, path: &mut Path, message: &str) -> Error {
-        let mut names = message.split('`').skip(1).step_by(2);
-        let hint = if message.starts_with("unknown field") || message.starts_with("unknown variant") {
-            let found = names.next().unwrap_or_default();
-            if message.starts_with("unknown field") && path.last().is_none_or(|last| last != found) {
-                path.push(found.to_string());
+    pub fn refusal(&self, mut path: Path, message: &str) -> Error {
+        let Wording { message, hint, unknown_key } = reword(message);
+        let place = match unknown_key {
+            Some(key) => {
+                if path.last() != Some(&key) {
+                    path.push(key);
+                }
+                self.places.key(&path)
             }
-            Some(did_you_mean(found, names))
-        } else {
-            None
+            None => self.places.value(&path),
         };
-        let place = self.place(&path.iter().map(String::as_str).collect::<Vec<_>>());
         let whole = if path.is_empty() { String::new() } else { format!("`{}`: ", path.join(".")) };
-        Error { hint, ..Error::experiment(format!("{whole}{message}")).at(place) }
+        let hint = hint.unwrap_or_else(|| "`pipeline schema` prints what may stand where".into());
+        Error::experiment(format!("{whole}{message}")).hint(hint).at(place)
     }
+}
+
+/// A value of YAML that no experiment has.
+struct Unfit {
+    message: String,
+    hint: &'static str,
+}
+
+/// The value as JSON has it. In an error `path` is left at what is at fault.
+fn plain(yaml: serde_yaml::Value, path: &mut Path) -> Result<Value, Unfit> {
+    use serde_yaml::Value as Yaml;
+    Ok(match yaml {
+        Yaml::Null => Value::Null,
+        Yaml::Bool(truth) => truth.into(),
+        Yaml::String(text) => text.into(),
+        Yaml::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+            (Some(whole), ..) => whole.into(),
+            (_, Some(whole), _) => whole.into(),
+            (.., float) => float.and_then(Number::from_f64).map(Value::from).ok_or_else(|| Unfit {
+                message: format!("`{number}` is no number to count with"),
+                hint: "write a finite number",
+            })?,
+        },
+        Yaml::Sequence(items) => {
+            let mut plain_items = vec![];
+            for (index, item) in items.into_iter().enumerate() {
+                path.push(index.to_string());
+                plain_items.push(plain(item, path)?);
+                path.pop();
+            }
+            plain_items.into()
+        }
+        Yaml::Mapping(entries) => {
+            let mut map = Map::new();
+            for (key, value) in entries {
+                let key = match key {
+                    Yaml::String(text) => text,
+                    Yaml::Number(number) => number.to_string(),
+                    Yaml::Bool(truth) => truth.to_string(),
+                    _ => return Err(Unfit { message: "a key must be a text".into(), hint: "name it" }),
+                };
+                path.push(key.clone());
+                map.insert(key, plain(value, path)?);
+                path.pop();
+            }
+            map.into()
+        }
+        Yaml::Tagged(tagged) => {
+            let message = format!("the tag `{}` means nothing here", tagged.tag);
+            return Err(Unfit { message, hint: "take it out, or quote the text" });
+        }
+    })
 }
 
 fn merge(base: &mut Value, over: Value) {

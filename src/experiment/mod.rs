@@ -5,6 +5,7 @@ mod model;
 mod places;
 mod schema;
 mod suggest;
+mod wording;
 
 pub use document::Document;
 pub use model::{AxisValue, Experiment, References, StageSpec};

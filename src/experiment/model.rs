@@ -19,9 +19,12 @@ pub struct Experiment {
     #[serde(default)]
     pub about: String,
     /// Named dimensions and their values, such as `seed: [1, 2, 3]`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub axes: BTreeMap<String, Vec<AxisValue>>,
     pub stages: BTreeMap<String, StageSpec>,
+    /// Changes by name, chosen with `--profile`: merged key by key; null takes away.
+    #[serde(default, deserialize_with = "or_nothing")]
+    pub profiles: BTreeMap<String, Map<String, Value>>,
 }
 
 /// One stage: its kind, the axes it varies over, what it reads and how it is set.
@@ -31,15 +34,22 @@ pub struct StageSpec {
     /// The stage kind.
     pub uses: String,
     /// There is one instance for each point of these axes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub over: Vec<String>,
     /// Input name to the stages (`sft`) or outputs (`data.prompts`) that it reads. Lined up on the axes that
     /// both have, gathered over the others.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub inputs: BTreeMap<String, References>,
     /// The kind's parameters. `${axis}` stands for the instance's value on that axis.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub with: Map<String, Value>,
+}
+
+/// `with:` and nothing after it is as good as no `with`.
+fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// A value on an axis: a text, a number or a truth value.

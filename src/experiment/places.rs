@@ -1,52 +1,149 @@
-//! Where each value of a YAML document stands.
+//! Where everything in a YAML text stands, and what YAML allows but an experiment does not.
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser, ScanError, Span, StrInput};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use crate::error::Place;
+use crate::error::{Error, Place, Result};
 
 /// Keys and indices that lead to a value.
 pub type Path = Vec<String>;
 
-/// A place for each path of a document: of a scalar the value's, of anything else its key's.
-pub fn places(file: &str, text: &str) -> Result<BTreeMap<Path, Place>, ScanError> {
-    let mut walk = Walk {
-        parser: Parser::new_from_str(text),
-        file,
-        lines: text.lines().collect(),
-        found: BTreeMap::new(),
-    };
-    while let Some(event) = walk.parser.next_event() {
-        let (event, span) = event?;
-        if matches!(event, Event::MappingStart(..) | Event::SequenceStart(..)) {
-            walk.node(event, span, span, &mut vec![])?;
-            break;
-        }
+/// Deeper than any experiment; a parser's time and stack grow with depth.
+const DEEPEST: usize = 64;
+
+/// A text with the name of its file.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub file: &'a str,
+    pub text: &'a str,
+}
+
+impl Source<'_> {
+    /// `width` characters from a line and a column, both from 1.
+    pub fn place(&self, line: usize, column: usize, width: usize) -> Place {
+        let (line, column) = (line.max(1), column.max(1));
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        let rest = text.chars().count().saturating_sub(column - 1).max(1);
+        Place::File { file: self.file.into(), line, column, text: text.into(), width: width.clamp(1, rest) }
     }
-    Ok(walk.found)
+
+    fn span(&self, span: Span) -> Place {
+        let (line, column) = (span.start.line(), span.start.col() + 1);
+        let one_line = span.end.line() == line;
+        self.place(line, column, if one_line { span.end.col() + 1 - column } else { usize::MAX })
+    }
+}
+
+/// Where an entry stands: its key and its value. What has no key of its own, an item of a list, stands there twice; a
+/// map or a list stands where its key does.
+struct Spot {
+    key: Place,
+    value: Place,
+}
+
+/// The places of all paths of a document.
+#[derive(Default)]
+pub struct Places(BTreeMap<Path, Spot>);
+
+impl Places {
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// If it is not YAML, nests too deep, or has a key twice, a key that is no text, or a second document.
+    pub fn of(source: Source) -> Result<Self> {
+        let mut walk = Walk { parser: Parser::new_from_str(source.text), source, places: Self::default() };
+        walk.document()?;
+        Ok(walk.places)
+    }
+
+    /// The place of a value, or of the nearest thing above it that has one.
+    pub fn value(&self, path: &[impl AsRef<str>]) -> Option<Place> {
+        self.nearest(path).map(|spot| spot.value.clone())
+    }
+
+    /// As [`Places::value`], of its key.
+    pub fn key(&self, path: &[impl AsRef<str>]) -> Option<Place> {
+        self.nearest(path).map(|spot| spot.key.clone())
+    }
+
+    fn nearest(&self, path: &[impl AsRef<str>]) -> Option<&Spot> {
+        let path: Path = path.iter().map(|part| part.as_ref().to_string()).collect();
+        (0..=path.len()).rev().find_map(|n| self.0.get(&path[..n]))
+    }
+
+    /// The first key of this name, wherever it is.
+    pub fn first_key(&self, name: &str) -> Option<Place> {
+        let mut named = self.0.iter().filter(|(path, _)| path.last().is_some_and(|last| last == name));
+        named.next().map(|(_, spot)| spot.key.clone())
+    }
+
+    /// Says that what stands below `from` also stands at the top.
+    pub fn lift(&mut self, from: &[String]) {
+        let below = |path: &Path| path.len() > from.len() && path.starts_with(from);
+        let lifted = self.0.iter().filter(|(path, _)| below(path)).map(|(path, spot)| {
+            let Spot { key, value } = spot;
+            (path[from.len()..].to_vec(), Spot { key: key.clone(), value: value.clone() })
+        });
+        let lifted: Vec<_> = lifted.collect();
+        self.0.extend(lifted);
+    }
+
+    /// Says that everything at and below `path` comes from `place`.
+    pub fn replace(&mut self, path: &[String], place: &Place) {
+        self.0.retain(|known, _| !known.starts_with(path));
+        self.0.insert(path.to_vec(), Spot { key: place.clone(), value: place.clone() });
+    }
 }
 
 struct Walk<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    file: &'a str,
-    lines: Vec<&'a str>,
-    found: BTreeMap<Path, Place>,
+    source: Source<'a>,
+    places: Places,
 }
 
 impl<'a> Walk<'a> {
+    fn document(&mut self) -> Result<()> {
+        let mut documents = 0;
+        while let Some((event, span)) = self.next()? {
+            match event {
+                Event::DocumentStart(_) if documents == 1 => {
+                    let message = "a second document begins here: an experiment is one";
+                    return Err(self.refuse(
+                        span,
+                        message,
+                        "take the `---` out, or make it a file of its own",
+                    ));
+                }
+                Event::DocumentStart(_) => documents += 1,
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+                _ => self.node(event, span, span, &mut vec![])?,
+            }
+        }
+        Ok(())
+    }
+
     /// A node that has just begun, below the key at `key`.
-    fn node(&mut self, event: Event<'a>, span: Span, key: Span, path: &mut Path) -> Result<(), ScanError> {
+    fn node(&mut self, event: Event<'a>, span: Span, key: Span, path: &mut Path) -> Result<()> {
+        let is_container = matches!(event, Event::MappingStart(..) | Event::SequenceStart(..));
+        if is_container && path.len() >= DEEPEST {
+            let message = format!("this is more than {DEEPEST} levels deep");
+            return Err(self.refuse(span, message, "an experiment needs no more than some ten"));
+        }
+        let value = if is_container { key } else { span };
+        let spot = Spot { key: self.source.span(key), value: self.source.span(value) };
+        self.places.0.insert(path.clone(), spot);
         match event {
             Event::MappingStart(..) => {
-                self.note(path, key);
                 while let Some((event, key)) = self.next()? {
-                    let name = match event {
-                        Event::MappingEnd => break,
-                        Event::Scalar(name, ..) => name.into_owned(),
-                        _ => String::new(), // no name that an experiment can have
-                    };
-                    path.push(name);
+                    if event == Event::MappingEnd {
+                        break;
+                    }
+                    path.push(self.name(event, key)?);
+                    if self.places.0.contains_key(path) {
+                        let message = format!("`{}` is there twice", path[path.len() - 1]);
+                        return Err(self.refuse(key, message, "keep one of them"));
+                    }
                     if let Some((event, span)) = self.next()? {
                         self.node(event, span, key, path)?;
                     }
@@ -54,7 +151,6 @@ impl<'a> Walk<'a> {
                 }
             }
             Event::SequenceStart(..) => {
-                self.note(path, key);
                 for index in 0.. {
                     let Some((event, span)) = self.next()? else { break };
                     if event == Event::SequenceEnd {
@@ -65,27 +161,38 @@ impl<'a> Walk<'a> {
                     path.pop();
                 }
             }
-            _ => self.note(path, span),
+            _ => {}
         }
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, ScanError> {
-        self.parser.next_event().transpose()
+    /// The name that a key is.
+    fn name(&self, event: Event<'a>, span: Span) -> Result<String> {
+        let empty = |name: &str| matches!(name, "" | "~" | "null" | "Null" | "NULL");
+        match event {
+            Event::Scalar(name, style, ..) if style != ScalarStyle::Plain || !empty(&name) => {
+                Ok(name.into_owned())
+            }
+            _ => Err(self.refuse(span, "a key must be a text", "write `name: value`")),
+        }
     }
 
-    fn note(&mut self, path: &Path, span: Span) {
-        let (line, column) = (span.start.line(), span.start.col() + 1);
-        let text = self.lines.get(line - 1).copied().unwrap_or_default();
-        let rest = text.chars().count().saturating_sub(column - 1).max(1);
-        let width = if span.end.line() == line { span.end.col().saturating_sub(column - 1) } else { rest };
-        let place = Place::File {
-            file: self.file.into(),
-            line,
-            column,
-            text: text.into(),
-            width: width.clamp(1, rest),
-        };
-        self.found.insert(path.clone(), place);
+    fn refuse(&self, span: Span, message: impl Into<String>, hint: &str) -> Error {
+        Error::experiment(message).hint(hint).at(Some(self.source.span(span)))
     }
+
+    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>> {
+        let failed = |e: ScanError| {
+            let (line, column) = (e.marker().line(), e.marker().col() + 1);
+            not_yaml(self.source, e.info()).at(Some(self.source.place(line, column, 1)))
+        };
+        self.parser.next_event().transpose().map_err(failed)
+    }
+}
+
+/// What a parser of YAML says.
+pub fn not_yaml(source: Source, why: impl std::fmt::Display) -> Error {
+    Error::experiment(format!("`{}` is not valid YAML: {why}", source.file)).hint(
+        "look at brackets and indentation here; quote a text that begins with a special sign or holds `: `",
+    )
 }

@@ -11,12 +11,6 @@ pub fn schema(registry: &Registry) -> Value {
     let settings = SchemaSettings::draft2020_12();
     let mut root = settings.into_generator().into_root_schema_for::<Experiment>().to_value();
     root["title"] = json!("A pipeline experiment");
-    root["properties"]["profiles"] = json!({
-        "description": "Changes by name, chosen with --profile: merged key by key; null takes away.",
-        "type": "object",
-        // Any part of an experiment: too free to be checked before it is merged.
-        "additionalProperties": { "type": "object" },
-    });
     let stage = &mut root["$defs"]["StageSpec"];
     stage["properties"]["uses"]["enum"] = registry.iter().map(|kind| kind.name).collect();
     stage["allOf"] = registry.iter().map(of_kind).collect();
@@ -37,9 +31,16 @@ fn of_kind(kind: &Kind) -> Value {
         map.insert("description".into(), kind.about.into());
     }
     allow_axes(&mut with);
+    let mut required = vec![];
+    if needed.as_array().is_some_and(|needed| !needed.is_empty()) {
+        required.push("inputs");
+    }
+    if with.get("required").is_some() {
+        required.push("with");
+    }
     json!({
         "if": { "properties": { "uses": { "const": kind.name } } },
-        "then": { "properties": {
+        "then": { "required": required, "properties": {
             "inputs": { "properties": inputs, "required": needed, "additionalProperties": false },
             "with": with,
         } },

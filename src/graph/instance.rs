@@ -56,6 +56,11 @@ impl Instance {
         derive_seed(0, &self.name)
     }
 
+    /// Whether an output of it goes to the reports folder.
+    pub fn publishes(&self) -> bool {
+        self.kind.outputs.iter().any(|output| output.published)
+    }
+
     /// Where in the experiment's reports its published outputs go: empty for a stage without axes.
     pub fn report_folder(&self) -> String {
         written(&self.coordinates)

@@ -29,7 +29,7 @@ pub fn wires<'a>(
         let message = format!("stage kind `{}` has no input `{name}`", kind.name);
         return Err(Error::experiment(message)
             .hint(did_you_mean(name, known()))
-            .at(place(&["inputs", name])));
+            .at(document.key_place(&["stages", stage, "inputs", name])));
     }
     let mut inputs: Vec<&Input> = kind.inputs.iter().collect();
     inputs.sort_by_key(|i| i.name);
@@ -53,7 +53,9 @@ pub fn wires<'a>(
             _ => {
                 let message =
                     format!("input `{}` of `{stage}` takes one artifact, found {}", input.name, list.len());
-                return Err(Error::experiment(message).at(place(&["inputs", input.name])));
+                return Err(Error::experiment(message)
+                    .hint("name one stage, or gather in a kind that takes several")
+                    .at(place(&["inputs", input.name])));
             }
         }
         let is_list = matches!(references, Some(References::Many(_)));
@@ -65,7 +67,7 @@ pub fn wires<'a>(
             let source = source(reference, input, experiment, &kind_of).map_err(|e| e.at(place(path)))?;
             if sources.contains(&source) {
                 let message = format!("`{reference}` is listed twice");
-                return Err(Error::experiment(message).at(place(path)));
+                return Err(Error::experiment(message).hint("take one of the two out").at(place(path)));
             }
             sources.push(source);
         }
@@ -102,7 +104,8 @@ fn source<'a>(
             [] => Err(Error::experiment(format!(
                 "input `{}` takes `{}`, and stage `{stage}` (kind `{}`) gives none",
                 input.name, input.artifact, kind.name
-            ))),
+            ))
+            .hint(makers(input, experiment, &kind_of))),
             several => Err(Error::experiment(format!(
                 "stage `{stage}` gives `{}` more than once: say which",
                 input.artifact
@@ -121,12 +124,25 @@ fn source<'a>(
             "input `{}` takes `{}`, and `{reference}` is `{}`",
             input.name, input.artifact, found.artifact
         );
-        let error = Error::experiment(message);
-        return Err(if fitting.is_empty() {
-            error
+        let hint = if fitting.is_empty() {
+            makers(input, experiment, &kind_of)
         } else {
-            error.hint(format!("write {}", written(&fitting)))
-        });
+            format!("write {}", written(&fitting))
+        };
+        return Err(Error::experiment(message).hint(hint));
     }
     Ok((stage.into(), found.name))
+}
+
+/// The stages that give what an input takes.
+fn makers<'a>(input: &Input, experiment: &Experiment, kind_of: impl Fn(&str) -> Option<&'a Kind>) -> String {
+    let gives = |stage: &&String| {
+        kind_of(stage).is_some_and(|kind| kind.outputs.iter().any(|o| o.artifact == input.artifact))
+    };
+    let stages: Vec<String> = experiment.stages.keys().filter(gives).map(|s| format!("`{s}`")).collect();
+    if stages.is_empty() {
+        format!("no stage here gives `{}`: add one", input.artifact)
+    } else {
+        format!("name a stage that gives it: {}", stages.join(" or "))
+    }
 }

@@ -6,20 +6,29 @@ use serde_json::Value;
 
 use crate::experiment::AxisValue;
 
+/// What is wrong with a `${…}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slip {
+    /// This is no axis of the point.
+    Unknown(String),
+    /// The `}` is missing.
+    Open,
+}
+
 /// Replaces `${axis}` everywhere in a value. A text that is nothing else becomes the axis' value with its type;
 /// within a longer text it becomes text; `$${` stands for `${`.
 ///
 /// # Errors
-/// The path of the text at fault, and the name that is no axis of the point.
-pub fn substitute(value: &Value, point: &BTreeMap<&str, &AxisValue>) -> Result<Value, (Vec<String>, String)> {
+/// The path of the text at fault, and what is wrong with it.
+pub fn substitute(value: &Value, point: &BTreeMap<&str, &AxisValue>) -> Result<Value, (Vec<String>, Slip)> {
     let deeper = |key: String| {
-        move |(mut path, name): (Vec<String>, String)| {
+        move |(mut path, slip): (Vec<String>, Slip)| {
             path.insert(0, key);
-            (path, name)
+            (path, slip)
         }
     };
     Ok(match value {
-        Value::String(text) => of_text(text, point).map_err(|name| (vec![], name))?,
+        Value::String(text) => of_text(text, point).map_err(|slip| (vec![], slip))?,
         Value::Array(items) => {
             let each = |(i, item)| substitute(item, point).map_err(deeper(usize::to_string(&i)));
             Value::Array(items.iter().enumerate().map(each).collect::<Result<_, _>>()?)
@@ -34,8 +43,8 @@ pub fn substitute(value: &Value, point: &BTreeMap<&str, &AxisValue>) -> Result<V
     })
 }
 
-fn of_text(text: &str, point: &BTreeMap<&str, &AxisValue>) -> Result<Value, String> {
-    let get = |name: &str| point.get(name).copied().ok_or_else(|| name.to_string());
+fn of_text(text: &str, point: &BTreeMap<&str, &AxisValue>) -> Result<Value, Slip> {
+    let get = |name: &str| point.get(name).copied().ok_or_else(|| Slip::Unknown(name.to_string()));
     if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
         && !name.contains(['$', '{', '}'])
     {
@@ -50,7 +59,7 @@ fn of_text(text: &str, point: &BTreeMap<&str, &AxisValue>) -> Result<Value, Stri
             rest = after;
             continue;
         }
-        let end = after.find('}').ok_or_else(|| after.to_string())?;
+        let end = after.find('}').ok_or(Slip::Open)?;
         out.push_str(before);
         out.push_str(&get(&after[..end])?.to_string());
         rest = &after[end + 1..];
@@ -69,11 +78,13 @@ mod tests {
         let (task, seed) = (AxisValue(json!("safety")), AxisValue(json!(3)));
         let point = BTreeMap::from([("task", &task), ("seed", &seed)]);
         let with = json!({ "a": "${seed}", "b": ["x-${task}-${seed}", "$${task}", 0.5], "c": "${task" });
-        let (path, name) = substitute(&with, &point).unwrap_err();
-        assert_eq!((path, name.as_str()), (vec!["c".to_string()], "task"));
+        assert_eq!(substitute(&with, &point).unwrap_err(), (vec!["c".to_string()], Slip::Open));
         let with = json!({ "a": "${seed}", "b": ["x-${task}-${seed}", "$${task}", 0.5] });
         let expected = json!({ "a": 3, "b": ["x-safety-3", "${task}", 0.5] });
         assert_eq!(substitute(&with, &point).unwrap(), expected);
-        assert_eq!(substitute(&json!(["${sed}"]), &point).unwrap_err(), (vec!["0".into()], "sed".into()));
+        assert_eq!(
+            substitute(&json!(["${sed}"]), &point).unwrap_err(),
+            (vec!["0".into()], Slip::Unknown("sed".into()))
+        );
     }
 }

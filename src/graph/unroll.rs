@@ -12,7 +12,7 @@ use stages::contract::{Arity, Coordinates, Kind, Registry};
 use super::{
     Graph, InputItem, Instance, InstanceInput,
     references::{Wire, wires},
-    substitute::substitute,
+    substitute::{Slip, substitute},
 };
 use crate::{
     error::{Error, Result},
@@ -21,6 +21,9 @@ use crate::{
 
 /// More instances than anyone means to run.
 const MOST_INSTANCES: usize = 100_000;
+
+/// Bytes in the name of a folder; file systems allow 255.
+const LONGEST_FOLDER: usize = 200;
 
 /// Checks the experiment and unrolls it over its axes.
 ///
@@ -91,14 +94,18 @@ impl<'a> Unroll<'a> {
         for (axis, values) in &experiment.axes {
             plain(&["axes", axis], "an axis' name", axis, "-_")?;
             if values.is_empty() {
-                return Err(self.error(&["axes", axis], format!("axis `{axis}` has no values")));
+                return Err(self
+                    .error(&["axes", axis], format!("axis `{axis}` has no values"))
+                    .hint(format!("give it some, as in `{axis}: [1, 2]`, or take it out")));
             }
             let mut seen = BTreeSet::new();
             for (i, value) in values.iter().enumerate() {
                 let (path, text) = (&["axes", axis, &i.to_string()], value.to_string());
                 plain(path, "a value on an axis", &text, "-_.+")?;
                 if !seen.insert(text.clone()) {
-                    return Err(self.error(path, format!("axis `{axis}` has the value `{text}` twice")));
+                    return Err(self
+                        .error(path, format!("axis `{axis}` has the value `{text}` twice"))
+                        .hint("take one of the two out"));
                 }
             }
         }
@@ -120,7 +127,9 @@ impl<'a> Unroll<'a> {
                 return Err(error.hint(did_you_mean(axis, known)));
             }
             if spec.over[..i].contains(axis) {
-                return Err(self.error(&path, format!("axis `{axis}` is listed twice")));
+                return Err(self
+                    .error(&path, format!("axis `{axis}` is listed twice"))
+                    .hint("take one of the two out"));
             }
         }
         Ok(())
@@ -201,20 +210,21 @@ impl<'a> Unroll<'a> {
         if total > MOST_INSTANCES {
             let message =
                 format!("the experiment has {total} stage instances, at most {MOST_INSTANCES} can run");
-            return Err(self.error(&["axes"], message));
+            return Err(self.error(&["axes"], message).hint("take values out of the axes, or `over` apart"));
         }
         let mut graph = Graph::new();
         let mut nodes: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
         for stage in order {
+            let sources = sources(&wired[stage], &self.experiment.stages[*stage].over, &graph, &nodes);
             for point in self.points(stage) {
                 let params = self.params(stage, &point)?;
                 let coordinates: Coordinates =
                     point.iter().map(|(axis, value)| ((*axis).to_string(), value.to_string())).collect();
-                let inputs: Vec<InstanceInput> = wired[stage]
+                let inputs: Vec<InstanceInput> = sources
                     .iter()
-                    .map(|wire| InstanceInput {
-                        name: wire.input.name,
-                        items: items(wire, &coordinates, &graph, &nodes),
+                    .map(|(name, sources)| InstanceInput {
+                        name,
+                        items: sources.iter().flat_map(|source| source.items(&coordinates)).collect(),
                     })
                     .collect();
                 let producers: BTreeSet<NodeIndex> =
@@ -239,20 +249,28 @@ impl<'a> Unroll<'a> {
     /// Canonical parameters of a stage at a point.
     fn params(&self, stage: &str, point: &Point) -> Result<Value> {
         let spec = &self.experiment.stages[stage];
-        let with = substitute(&Value::Object(spec.with.clone()), point).map_err(|(path, axis)| {
+        let with = substitute(&Value::Object(spec.with.clone()), point).map_err(|(path, slip)| {
             let path: Vec<&str> =
                 ["stages", stage, "with"].into_iter().chain(path.iter().map(String::as_str)).collect();
-            let hint = if self.experiment.axes.contains_key(&axis) {
-                format!("add `{axis}` to `over` of `{stage}`")
-            } else {
-                did_you_mean(&axis, point.keys().copied())
+            let (message, hint) = match slip {
+                Slip::Open => {
+                    ("`${` has no `}`".to_string(), "write `${axis}`, or `$${` for `${` itself".into())
+                }
+                Slip::Unknown(axis) => (
+                    format!("`${{{axis}}}` is no axis of stage `{stage}`"),
+                    if self.experiment.axes.contains_key(&axis) {
+                        format!("add `{axis}` to `over` of `{stage}`")
+                    } else {
+                        did_you_mean(&axis, point.keys().copied())
+                    },
+                ),
             };
-            self.error(&path, format!("`${{{axis}}}` is no axis of stage `{stage}`")).hint(hint)
+            self.error(&path, message).hint(hint)
         })?;
         (self.kind(stage).canonical)(with).map_err(|e| {
             let mut path: Vec<String> = vec!["stages".into(), stage.into(), "with".into()];
             path.extend(e.path.split('.').filter(|part| !part.is_empty()).map(String::from));
-            let error = self.document.refusal(&mut path, &e.message);
+            let error = self.document.refusal(path, &e.message);
             Error { hint: e.hint.or(error.hint), ..error }
         })
     }
@@ -261,18 +279,22 @@ impl<'a> Unroll<'a> {
     fn check_publishing(&self, graph: &Graph) -> Result<()> {
         let mut seen: BTreeMap<(String, &str), &str> = BTreeMap::new();
         for instance in graph.node_weights() {
+            let folder = instance.report_folder();
             for output in instance.kind.outputs.iter().filter(|o| o.published) {
-                let place = (instance.report_folder(), output.name);
-                if let Some(other) = seen.insert(place, &instance.stage)
-                    && other != instance.stage
-                {
-                    let message = format!(
-                        "stages `{other}` and `{}` would both publish `{}`",
-                        instance.stage, output.name
-                    );
-                    return Err(self
-                        .error(&["stages", &instance.stage], message)
-                        .hint("give one of them an axis, or make it an experiment of its own"));
+                let refuse = |message: String| self.error(&["stages", &instance.stage], message);
+                if folder.len() > LONGEST_FOLDER {
+                    return Err(refuse(format!("the folder `{folder}` would have too long a name")).hint(
+                        "use shorter names and values of axes, or fewer axes for a stage that publishes",
+                    ));
+                }
+                let other = seen.insert((folder.clone(), output.name), &instance.stage);
+                if let Some(other) = other.filter(|other| *other != instance.stage) {
+                    let stage = &instance.stage;
+                    return Err(refuse(format!(
+                        "stages `{other}` and `{stage}` would both publish `{}`",
+                        output.name
+                    ))
+                    .hint("give one of them an axis, or make it an experiment of its own"));
                 }
             }
         }
@@ -280,27 +302,41 @@ impl<'a> Unroll<'a> {
     }
 }
 
-/// The artifacts that flow through a wire to a consumer: same coordinates on shared axes, all of them on others,
-/// in the order of the references and then of their coordinates.
-fn items(
-    wire: &Wire,
-    consumer: &Coordinates,
+/// What one reference of a consumer gives: the producer's artifacts by their place on the axes that both have.
+struct Source<'a> {
+    shared: Vec<&'a str>,
+    /// In the order of their coordinates on the other axes.
+    items: BTreeMap<Vec<String>, Vec<InputItem>>,
+}
+
+impl Source<'_> {
+    /// The same coordinates on shared axes, all of them on others.
+    fn items(&self, consumer: &Coordinates) -> Vec<InputItem> {
+        let at: Vec<String> = self.shared.iter().map(|axis| consumer[*axis].clone()).collect();
+        self.items.get(&at).cloned().unwrap_or_default()
+    }
+}
+
+/// The sources of each input of a consumer over the axes `over`, in the order of the references.
+fn sources<'a>(
+    wires: &[Wire],
+    over: &'a [String],
     graph: &Graph,
     nodes: &BTreeMap<&str, Vec<NodeIndex>>,
-) -> Vec<InputItem> {
-    let mut all = vec![];
-    for (stage, output) in &wire.sources {
-        let mut items: Vec<InputItem> = nodes[stage.as_str()]
-            .iter()
-            .filter(|n| graph[**n].coordinates.iter().all(|(a, v)| consumer.get(a).is_none_or(|c| c == v)))
-            .map(|n| {
-                let mut coordinates = graph[*n].coordinates.clone();
-                coordinates.retain(|axis, _| !consumer.contains_key(axis));
-                InputItem { producer: *n, output, coordinates }
-            })
-            .collect();
-        items.sort_by(|a, b| a.coordinates.cmp(&b.coordinates));
-        all.extend(items);
-    }
-    all
+) -> Vec<(&'static str, Vec<Source<'a>>)> {
+    let source = |(stage, output): &(String, &'static str)| {
+        let producers = &nodes[stage.as_str()];
+        let has = |axis: &&str| producers.first().is_some_and(|n| graph[*n].coordinates.contains_key(*axis));
+        let shared: Vec<&str> = over.iter().map(String::as_str).filter(has).collect();
+        let mut items: BTreeMap<Vec<String>, Vec<InputItem>> = BTreeMap::new();
+        for producer in producers {
+            let mut coordinates = graph[*producer].coordinates.clone();
+            let at = shared.iter().map(|axis| coordinates[*axis].clone()).collect();
+            coordinates.retain(|axis, _| !over.contains(axis));
+            items.entry(at).or_default().push(InputItem { producer: *producer, output, coordinates });
+        }
+        items.values_mut().for_each(|items| items.sort_by(|a, b| a.coordinates.cmp(&b.coordinates)));
+        Source { shared, items }
+    };
+    wires.iter().map(|wire| (wire.input.name, wire.sources.iter().map(source).collect())).collect()
 }

@@ -17,7 +17,7 @@ use stages::contract::{Artifact, Progress};
 use super::{
     execute::{Handle, Job, Launcher, Success, execute},
     manifest::Manifest,
-    publish::publish,
+    publish::{can_publish, publish},
     resolve::{Decision, Outputs, Resolver, contents, key_of},
     watch::{Event, Watcher},
 };
@@ -104,6 +104,9 @@ pub fn run(
             d.left.insert(node, producers);
         }
         let mut result = d.settle(chosen.iter().copied().filter(|n| d.left[n] == 0).collect());
+        if result.is_ok() && !d.is_idle() {
+            result = chosen.iter().try_for_each(|n| can_publish(&graph[*n], &options.reports));
+        }
         while result.is_ok() {
             let start = |job: Job, node: NodeIndex, handle: Handle| {
                 let (sender, launcher) = (sender.clone(), &options.launcher);

@@ -9,6 +9,19 @@ use crate::{
     store::{Store, content_of},
 };
 
+/// Sees that an instance's published outputs can be written, before hours are spent on what they are made of.
+///
+/// # Errors
+/// If its folder cannot be made or written.
+pub fn can_publish(instance: &Instance, folder: &Path) -> Result<()> {
+    if !instance.publishes() {
+        return Ok(());
+    }
+    let folder = folder.join(instance.report_folder());
+    let try_it = || fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder));
+    try_it().map(drop).map_err(cannot_write(&folder))
+}
+
 /// Copies an instance's published outputs to its experiment's report folder; leaves alone what is there already.
 pub fn publish(
     instance: &Instance,
@@ -31,12 +44,16 @@ pub fn publish(
             draft.persist(&target).map_err(|e| e.error)?;
             Ok(())
         };
-        copy().map_err(|e| {
-            Error::io(format!("cannot write the report `{}`", target.display()))(e)
-                .hint("name another folder with `--reports DIR`; no result is lost")
-        })?;
+        copy().map_err(cannot_write(&target))?;
     }
     Ok(())
+}
+
+fn cannot_write(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    move |e| {
+        Error::io(format!("cannot write the report `{}`", path.display()))(e)
+            .hint("name another folder with `--reports DIR`; no result is lost")
+    }
 }
 
 /// As a file has them that a person makes; temporary files are for their owner alone.

@@ -11,7 +11,9 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
     let compiler = Command::new(env::var_os("RUSTC").expect("cargo sets it")).arg("-vV").output();
-    let compiler = compiler.expect("the compiler gives its version").stdout;
+    let mut compiler = compiler.expect("the compiler gives its version").stdout;
+    // Other instructions round otherwise.
+    compiler.extend(env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().into_bytes());
     let prints = fingerprint::of_stages(&root, &compiler).expect("the sources can be read");
     let arms: String = prints.iter().map(|(m, p)| format!("        {m:?} => {p:?},\n")).collect();
     let code = format!(

@@ -62,6 +62,12 @@ impl Stage for Data {
     ];
     type Params = Params;
 
+    fn normalize(params: &mut Params) {
+        if let Some(world) = worlds::get(&params.world) {
+            params.m.get_or_insert(world.default_m());
+        }
+    }
+
     fn check(params: &Params) -> Result<(), ParamError> {
         let sizes = [
             ("demonstrations", params.demonstrations, MOST_ROWS),

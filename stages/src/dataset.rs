@@ -10,6 +10,8 @@ use arrow::{
 };
 use thiserror::Error;
 
+use crate::contract::StageError;
+
 /// A row of a dataset: its artifact type and its columns.
 pub trait Row: Sized {
     /// The artifact type that the contract speaks of.
@@ -32,7 +34,7 @@ pub enum DatasetError {
     Nulls { path: String, column: String, nulls: usize },
 }
 
-impl From<DatasetError> for crate::contract::StageError {
+impl From<DatasetError> for StageError {
     fn from(e: DatasetError) -> Self {
         Self::because("a dataset could not be used", e)
     }
@@ -85,6 +87,33 @@ pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, DatasetError> {
         rows.extend(R::from_arrays(batch.columns()));
     }
     Ok(rows)
+}
+
+/// What prompts are for. Nothing trains on those that it is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Training,
+    Evaluation,
+}
+
+/// Reads prompts for a use.
+///
+/// # Errors
+/// If one is for the other use, or the file cannot be read.
+pub fn prompts(path: &Path, purpose: Use) -> Result<Vec<Prompt>, StageError> {
+    let prompts: Vec<Prompt> = read(path)?;
+    let fits = |p: &&Prompt| (p.split == "train") == (purpose == Use::Training);
+    match prompts.iter().find(|p| !fits(p)) {
+        None => Ok(prompts),
+        Some(Prompt { prompt, split }) => {
+            let (wanted, output) = match purpose {
+                Use::Training => ("training", "data.prompts"),
+                Use::Evaluation => ("evaluation", "data.evaluation"),
+            };
+            Err(StageError::new(format!("`{prompt}` is of the split `{split}`, and no {wanted} prompt"))
+                .hint(format!("read the output of prompts for {wanted}, such as `{output}`")))
+        }
+    }
 }
 
 /// A Rust type that a column can hold.

@@ -44,7 +44,9 @@ impl Stage for Judge {
         let oracle = oracle::get(&params.world).ok_or_else(|| StageError::new("the world is unknown"))?;
         let mut arms: BTreeMap<String, Vec<(Response, Verdict)>> = BTreeMap::new();
         for artifact in ctx.many("responses") {
-            for r in dataset::read::<Response>(&artifact.path)? {
+            let responses: Vec<Response> = dataset::read(&artifact.path)?;
+            oracle::check_prompts(oracle, &params.world, responses.iter().map(|r| r.prompt.as_str()))?;
+            for r in responses {
                 let verdict = oracle.score(&r.prompt, &r.response);
                 arms.entry(r.arm.clone()).or_default().push((r, verdict));
             }

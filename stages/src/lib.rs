@@ -1,6 +1,7 @@
 //! The stage kinds of an RLHF experiment: what each means, and what it reads and writes.
 
 pub mod annotator;
+mod check;
 pub mod comparison;
 pub mod contract;
 pub mod data;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     contract::{Context, Input, Output, ParamError, Stage, StageError},
+    dataset::{self, Use},
     episode::Episode,
     oracle::{self, Oracle},
     ppo,
@@ -44,6 +45,8 @@ impl Stage for PpoGold {
     fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
         let oracle = oracle::get(&params.world).ok_or_else(|| StageError::new("the world is unknown"))?;
         let codec = Codec::load(ctx.input("policy"))?;
+        let prompts = dataset::prompts(ctx.input("prompts"), Use::Training)?;
+        oracle::check_prompts(oracle, &params.world, prompts.iter().map(|p| p.prompt.as_str()))?;
         ppo::run(ctx, &params.ppo, &Gold { oracle, codec })
     }
 }

@@ -8,13 +8,13 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     annotator::Annotator,
+    check::in_range,
     comparison::wins,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
-    dataset::{self, Measurement, Pair, Prompt},
+    dataset::{self, Measurement, Pair, Use},
     episode::{Decoding, answer},
     oracle::{self, Oracle},
     text::Policy,
-    training::in_range,
 };
 
 pub struct Preferences;
@@ -76,6 +76,14 @@ impl Stage for Preferences {
     ];
     type Params = Params;
 
+    fn normalize(params: &mut Params) {
+        if let Some(usual) = Annotator::usual(&params.world) {
+            params.bias.get_or_insert(usual.bias);
+            params.temperature.get_or_insert(usual.temperature);
+            params.flip.get_or_insert(usual.flip);
+        }
+    }
+
     fn check(params: &Params) -> Result<(), ParamError> {
         let (_, annotator) = params.annotator()?;
         in_range("bias", annotator.bias, -1000.0, 1000.0)?;
@@ -88,9 +96,10 @@ impl Stage for Preferences {
     fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
         let (oracle, annotator) = params.annotator().map_err(|e| StageError::new(e.message))?;
         let policy = Policy::load(ctx.input("policy"))?;
-        let mut prompts: Vec<Prompt> = dataset::read(ctx.input("prompts"))?;
+        let mut prompts = dataset::prompts(ctx.input("prompts"), Use::Training)?;
         prompts.truncate(params.prompts);
-        prompts.extend(dataset::read::<Prompt>(ctx.input("evaluation"))?);
+        prompts.extend(dataset::prompts(ctx.input("evaluation"), Use::Evaluation)?);
+        oracle::check_prompts(oracle, &params.world, prompts.iter().map(|p| p.prompt.as_str()))?;
         let tokens = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
 
         let decoding = Decoding { max_tokens: params.max_tokens, temperature: 1.0 };

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    check::in_range,
     comparison::wins,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, CurvePoint, Measurement, Pair},
@@ -15,7 +16,7 @@ use crate::{
         sequence::{Rewriting, Sequence, extract},
     },
     text::{self, Codec, Policy},
-    training::{self, Training, in_range},
+    training::{self, Training},
 };
 
 pub struct RewardModel;
@@ -66,6 +67,7 @@ impl Stage for RewardModel {
     type Params = Params;
 
     fn normalize(params: &mut Params) {
+        params.arm = Some(params.arm());
         let of_sequence = params.objective == Objective::Sequence;
         for weight in [&mut params.correction, &mut params.identity] {
             *weight = of_sequence.then_some(weight.unwrap_or(1.0));

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    check::in_range,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, Prompt, Response},
     episode::{self, Decoding, Episode, answer},
     text::{Policy, per_response},
-    training::in_range,
 };
 
 pub struct Sample;

@@ -5,10 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    check::in_range,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, Demonstration, Measurement},
     text::{self, Codec, Policy},
-    training::{self, Loss, Task, Training, in_range, mean_nll},
+    training::{self, Loss, Task, Training, mean_nll},
 };
 
 pub struct Sft;
@@ -111,6 +112,10 @@ impl Stage for Sft {
     fn check(params: &Params) -> Result<(), ParamError> {
         params.training.check()?;
         in_range("held_out", params.held_out, 1, 1_000_000)?;
+        if let Tokens::Bpe(tokens) = params.tokenizer {
+            // All bytes, and what has a meaning of its own.
+            in_range("tokenizer.bpe", tokens, 256 + text::SPECIALS.len(), 1 << 20)?;
+        }
         params.model.check()
     }
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    check::in_range,
     contract::{Context, ParamError, StageError, derive_seed},
     dataset::{self, CurvePoint},
 };
@@ -60,21 +61,6 @@ impl Training {
     }
 }
 
-/// Refuses a value outside `[low, high]`, and NaN.
-pub fn in_range<T: PartialOrd + std::fmt::Display>(
-    path: impl Into<String>,
-    value: T,
-    low: T,
-    high: T,
-) -> Result<(), ParamError> {
-    if low <= value && value <= high {
-        return Ok(());
-    }
-    let path = path.into();
-    let message = format!("`{path}` must lie between {low} and {high}, found {value}");
-    Err(ParamError::new(path, message))
-}
-
 /// A loss and its gradient with respect to the model's outputs, one for each row of the batch.
 pub type Loss = (f32, Vec<f32>);
 
@@ -103,7 +89,11 @@ pub fn train(
         return Err(StageError::new("there are no examples to train on"));
     }
     let (adam, schedule) = training.optimizer();
-    let (mut trainer, mut curve) = match resume(&ctx.checkpoints, &adam, &schedule)? {
+    let resumed = resume(&ctx.checkpoints, &adam, &schedule).unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "the checkpoint cannot be used: training starts again");
+        None
+    });
+    let (mut trainer, mut curve) = match resumed {
         Some(resumed) => resumed,
         None => (Trainer::new(start, adam, schedule)?, vec![]),
     };

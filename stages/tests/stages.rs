@@ -143,12 +143,11 @@ fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        let name = PathBuf::from(path.file_name().unwrap());
         if path.is_dir() {
-            files.extend(
-                bytes(&path).into_iter().map(|(p, b)| (Path::new(folder.file_name().unwrap()).join(p), b)),
-            );
+            files.extend(bytes(&path).into_iter().map(|(file, bytes)| (name.join(file), bytes)));
         } else {
-            files.insert(path.file_name().unwrap().into(), std::fs::read(&path).unwrap());
+            files.insert(name, std::fs::read(&path).unwrap());
         }
     }
     files
@@ -189,6 +188,37 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn a_damaged_checkpoint_is_left_behind() {
+    let run = run("dialogue");
+    let w = &run.workshop;
+    let truncate = |name: &str| {
+        let mut damaged = 0;
+        for (file, _) in bytes(&w.folder.path().join(name).join("checkpoints")) {
+            let path = w.folder.path().join(name).join("checkpoints").join(file);
+            std::fs::write(path, "no checkpoint").expect("a file");
+            damaged += 1;
+        }
+        assert!(damaged > 0, "{name} has made no checkpoint");
+    };
+    let one = |path: PathBuf| vec![path];
+    let inputs = [("init", one(run.sft.join("model"))), ("pairs", one(run.pairs.join("pairs")))];
+    let params = json!({ "objective": "sequence", "training": training(20) });
+    w.run_and_kill("rm-damaged", "reward-model", params.clone(), &inputs, 17);
+    truncate("rm-damaged");
+    assert!(bytes(&w.run("rm-damaged", "reward-model", params, &inputs)) == bytes(&run.rm["sequence"]));
+
+    let inputs = [
+        ("policy", one(run.sft.join("model"))),
+        ("reward", one(run.rm["binary"].join("reward"))),
+        ("prompts", one(run.data.join("prompts"))),
+    ];
+    w.run_and_kill("ppo-damaged", "ppo", ppo_params("ppo-binary"), &inputs, 3);
+    truncate("ppo-damaged");
+    let again = w.run("ppo-damaged", "ppo", ppo_params("ppo-binary"), &inputs);
+    assert!(bytes(&again) == bytes(&run.ppo["binary"]));
+}
+
+#[test]
 fn what_cannot_work_is_said_plainly() {
     let run = run("summary");
     let w = &run.workshop;
@@ -204,6 +234,8 @@ fn what_cannot_work_is_said_plainly() {
     says(w.try_run("b", "sft", json!({ "training": { "lr": -1.0 } }), &inputs), &["training.lr", "-1"]);
     says(w.try_run("c", "sft", json!({ "model": { "heads": 0 } }), &inputs), &["heads", "0"]);
     says(w.try_run("d", "sft", json!({ "modle": {} }), &inputs), &["modle", "model"]);
+    let huge = json!({ "tokenizer": { "bpe": u64::MAX } });
+    says(w.try_run("d", "sft", huge, &inputs), &["tokenizer.bpe", "between"]);
     says(w.try_run("e", "data", json!({ "world": "sumary" }), &[]), &["sumary", "summary"]);
     let wrong = [("demonstrations", vec![run.data.join("prompts")])];
     says(w.try_run("f", "sft", json!({}), &wrong), &["expected the columns", "response"]);
@@ -222,5 +254,16 @@ fn what_cannot_work_is_said_plainly() {
             .join("responses"),
     ];
     let params = json!({ "world": "summary", "baselines": ["sfft"] });
-    says(w.try_run("g", "judge", params, &[("responses", twice)]), &["sfft", "`sft`", "baselines"]);
+    says(w.try_run("g", "judge", params, &[("responses", twice.clone())]), &["sfft", "`sft`", "baselines"]);
+    let params = json!({ "world": "dialogue", "baselines": [] });
+    says(w.try_run("h", "judge", params, &[("responses", twice)]), &["no prompt of the world `dialogue`"]);
+    let inputs = [
+        ("policy", vec![run.sft.join("model")]),
+        ("reward", vec![run.rm["binary"].join("reward")]),
+        ("prompts", vec![run.data.join("evaluation")]),
+    ];
+    says(
+        w.try_run("i", "ppo", json!({}), &inputs),
+        &["the split `in`", "no training prompt", "data.prompts"],
+    );
 }

@@ -11,6 +11,10 @@ use crate::worlds::dialogue::{OPENINGS, Task};
 pub struct Dialogue;
 
 impl Oracle for Dialogue {
+    fn reads(&self, prompt: &str) -> bool {
+        Task::parse(prompt).is_some()
+    }
+
     fn score(&self, prompt: &str, response: &str) -> Verdict {
         let words: Vec<&str> = response.split_whitespace().collect();
         let Some(task) = Task::parse(prompt) else { return Verdict::unreadable(&words) };

@@ -11,10 +11,31 @@ mod verdict;
 
 pub use verdict::Verdict;
 
+use crate::contract::StageError;
+
 /// Scores responses to the prompts of one world.
 pub trait Oracle: Sync {
+    /// Whether a prompt is of this world.
+    fn reads(&self, prompt: &str) -> bool;
+
     /// Judges a response. A prompt that is not of this world makes every word wrong and is worth 0.
     fn score(&self, prompt: &str, response: &str) -> Verdict;
+}
+
+/// Refuses prompts of another world, on which every verdict would be an empty one.
+///
+/// # Errors
+/// Names the first.
+pub fn check_prompts<'a>(
+    oracle: &dyn Oracle,
+    world: &str,
+    mut prompts: impl Iterator<Item = &'a str>,
+) -> Result<(), StageError> {
+    match prompts.find(|prompt| !oracle.reads(prompt)) {
+        None => Ok(()),
+        Some(prompt) => Err(StageError::new(format!("`{prompt}` is no prompt of the world `{world}`"))
+            .hint("let `world` name the world that the prompts were made for")),
+    }
 }
 
 /// The oracle of the world of that name.

@@ -27,6 +27,10 @@ enum Form {
 }
 
 impl Oracle for Safety {
+    fn reads(&self, prompt: &str) -> bool {
+        Request::parse(prompt).is_some()
+    }
+
     fn score(&self, prompt: &str, response: &str) -> Verdict {
         let words: Vec<&str> = response.split_whitespace().collect();
         let Some(request) = Request::parse(prompt) else { return Verdict::unreadable(&words) };

@@ -12,6 +12,10 @@ use crate::worlds::summary::{Document, VALUES, topic_of};
 pub struct Summary;
 
 impl Oracle for Summary {
+    fn reads(&self, prompt: &str) -> bool {
+        Document::parse(prompt).is_some()
+    }
+
     fn score(&self, prompt: &str, response: &str) -> Verdict {
         let words: Vec<&str> = response.split_whitespace().collect();
         let Some(document) = Document::parse(prompt) else { return Verdict::unreadable(&words) };

@@ -175,6 +175,7 @@ impl State {
         std::fs::rename(&draft, checkpoints.join(format!("update-{:08}", self.updates))).map_err(io)
     }
 
+    /// The last checkpoint that can be read; damaged ones are removed.
     fn resume(checkpoints: &Path, params: &Params) -> Result<Option<Self>, StageError> {
         let io = |e| StageError::because("a checkpoint could not be read", e);
         let mut found = vec![];
@@ -183,18 +184,34 @@ impl State {
             let updates = path.file_name().and_then(|n| n.to_str()?.strip_prefix("update-")?.parse().ok());
             found.extend(updates.map(|u: usize| (u, path)));
         }
-        let Some((updates, folder)) = found.into_iter().max() else { return Ok(None) };
+        found.sort();
+        while let Some((updates, folder)) = found.pop() {
+            match Self::load(&folder, updates, params) {
+                Ok(state) => {
+                    tracing::info!(updates, "goes on from a checkpoint");
+                    return Ok(Some(state));
+                }
+                Err(e) => {
+                    tracing::warn!(updates, error = %e, "a checkpoint cannot be used: training goes on from an earlier one");
+                    std::fs::remove_dir_all(&folder).map_err(io)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn load(folder: &Path, updates: usize, params: &Params) -> Result<Self, StageError> {
         let (policy, critic) = optimizers(params);
-        let kl = std::fs::read(folder.join("kl")).map_err(io)?;
+        let kl = std::fs::read(folder.join("kl"))
+            .map_err(|e| StageError::because("the checkpoint's `kl` could not be read", e))?;
         let kl = kl.try_into().map_err(|_| StageError::new("the checkpoint's `kl` is not one number"))?;
-        tracing::info!(updates, "goes on from a checkpoint");
-        Ok(Some(Self {
+        Ok(Self {
             policy: Trainer::resume(folder.join("policy"), policy.0, policy.1)?,
             critic: Trainer::resume(folder.join("critic"), critic.0, critic.1)?,
             kl: f32::from_le_bytes(kl),
             curve: dataset::read(&folder.join("curve"))?,
             updates,
-        }))
+        })
     }
 }
 

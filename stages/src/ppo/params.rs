@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{contract::ParamError, reward::extraction::Extraction, training::in_range};
+use crate::{check::in_range, contract::ParamError, reward::extraction::Extraction};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

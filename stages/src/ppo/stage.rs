@@ -3,7 +3,7 @@
 use super::{Params, optimise};
 use crate::{
     contract::{Context, Input, Output, ParamError, Stage, StageError},
-    dataset::{self, Prompt},
+    dataset::{self, Use},
     reward::{self, Reward},
     text::{self, Policy},
 };
@@ -40,7 +40,7 @@ impl Stage for Ppo {
 /// From the stage's inputs to its outputs, whatever the reward.
 pub fn run(ctx: &Context, params: &Params, reward: &dyn Reward) -> Result<(), StageError> {
     let policy = Policy::load(ctx.input("policy"))?;
-    let prompts: Vec<Prompt> = dataset::read(ctx.input("prompts"))?;
+    let prompts = dataset::prompts(ctx.input("prompts"), Use::Training)?;
     let prompts = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
     let outcome = optimise(ctx, params, &policy, &prompts, reward)?;
     text::save(&outcome.policy, &policy.codec, &ctx.output("model"))?;

@@ -3,8 +3,11 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::document::{Document, Fact, VALUES};
-use crate::worlds::words::{any, arranged};
+use super::{
+    document::{Document, Fact},
+    draw_fact,
+};
+use crate::worlds::words::arranged;
 
 /// No demonstration has more facts.
 pub const MOST_FACTS: usize = 6;
@@ -26,8 +29,7 @@ pub fn demonstrate(document: &Document, m: usize, rng: &mut ChaCha8Rng) -> Vec<F
         if !rng.random_bool(kept) {
             continue;
         }
-        let value = if rng.random_bool(0.04) { any(&VALUES, rng) } else { fact.value };
-        let told = Fact { value, ..*fact };
+        let told = if rng.random_bool(0.04) { draw_fact(fact.entity, false, rng) } else { *fact };
         facts.extend(std::iter::repeat_n(told, if rng.random_bool(0.10) { 2 } else { 1 }));
     }
     facts.truncate(MOST_FACTS);

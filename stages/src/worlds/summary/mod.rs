@@ -71,12 +71,12 @@ fn document(facts: usize, salient: usize, unseen: bool, rng: &mut ChaCha8Rng) ->
         index::sample(rng, on_topic.len(), salient).iter().map(|i| on_topic[i]).collect();
     entities.extend(index::sample(rng, others.len(), facts - salient).iter().map(|i| others[i]));
     entities.shuffle(rng);
-    let facts = entities.into_iter().map(|entity| fact(entity, unseen, rng)).collect();
+    let facts = entities.into_iter().map(|entity| draw_fact(entity, unseen, rng)).collect();
     Document { topic, facts }
 }
 
-/// A fact on the entity.
-fn fact(entity: &'static str, unseen: bool, rng: &mut ChaCha8Rng) -> Fact {
+/// A fact on the entity, of those that training never shows or of the others.
+fn draw_fact(entity: &'static str, unseen: bool, rng: &mut ChaCha8Rng) -> Fact {
     loop {
         let value = rng.random_range(0..VALUES.len());
         if is_unseen(entity, value) == unseen {
@@ -94,6 +94,20 @@ fn is_unseen(entity: &str, value: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn training_never_shows_an_unseen_fact() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..2000 {
+            let document = document(6, 3, false, &mut rng);
+            let told = demonstrate::demonstrate(&document, 24, &mut rng);
+            for fact in document.facts.iter().chain(&told) {
+                let value = VALUES.iter().position(|v| *v == fact.value).unwrap();
+                assert!(!is_unseen(fact.entity, value), "{fact}");
+            }
+        }
+    }
 
     #[test]
     fn every_entity_has_unseen_values_and_every_value_is_seen_on_some_entity() {
