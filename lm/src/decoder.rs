@@ -93,22 +93,33 @@ impl<O: Ops> Decoder<O> {
             rope: self.rope.clone(),
             starts: batch.starts.clone(),
         });
+        let plan = O::plan(self.embedding().device(), &attention);
         let mut x = O::embedding(self.embedding(), &batch.tokens, tape);
         let last = self.config.num_hidden_layers - 1;
         for (index, layer) in self.layers().enumerate() {
             let h = O::rms_norm(x.retaped::<T>(), layer.attention_norm, eps);
-            let mut h = O::attention(O::linear(h, layer.qkv, None), &attention);
+            let mut h = O::attend(O::linear(h, layer.qkv, None), &plan);
             if index == last {
                 // After the last attention no position looks at another: go on with the wanted rows only.
                 h = O::gather(h, &batch.rows);
                 x = O::gather(x, &batch.rows);
             }
-            x = O::linear(h, layer.output, Some(x));
-            let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, eps);
-            let h = O::swiglu(O::linear(h, layer.gate_up, None));
-            x = O::linear(h, layer.down, Some(x));
+            x = self.after_attention(&layer, h, x);
         }
         O::rms_norm(x, self.norm(), eps)
+    }
+
+    /// The rest of a layer: `h` is what was attended to, `x` the residual stream.
+    pub fn after_attention<T: Tape<f32, O::Device>>(
+        &self,
+        layer: &Layer<O::Device>,
+        h: Matrix<O::Device, T>,
+        x: Matrix<O::Device, T>,
+    ) -> Matrix<O::Device, T> {
+        let x = O::linear(h, layer.output, Some(x));
+        let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, self.config.rms_norm_eps);
+        let h = O::swiglu(O::linear(h, layer.gate_up, None));
+        O::linear(h, layer.down, Some(x))
     }
 
     /// One number for each row: the log-probability of the next token, or the scalar head's value.
