@@ -21,13 +21,7 @@ pub(crate) struct Decoder<O: Ops> {
 
 impl<O: Ops> Clone for Decoder<O> {
     fn clone(&self) -> Self {
-        Decoder {
-            config: self.config.clone(),
-            head: self.head,
-            slots: self.slots.clone(),
-            parameters: self.parameters.clone(),
-            rope: self.rope.clone(),
-        }
+        Decoder { parameters: self.parameters.clone(), ..self.on() }
     }
 }
 
@@ -42,6 +36,17 @@ pub(crate) struct Layer<'a, D: dfdx::prelude::Storage<f32>> {
 }
 
 impl<O: Ops> Decoder<O> {
+    /// This decoder for other operations, still without parameters.
+    pub fn on<P: Ops>(&self) -> Decoder<P> {
+        Decoder {
+            config: self.config.clone(),
+            head: self.head,
+            slots: self.slots.clone(),
+            parameters: vec![],
+            rope: self.rope.clone(),
+        }
+    }
+
     /// A decoder with these values for its parameters, in the order of [`slots`]. The configuration is valid.
     pub fn new(config: Config, head: Head, device: &O::Device, values: Vec<Vec<f32>>) -> Self {
         let slots = slots(&config, head);

@@ -1,6 +1,7 @@
 //! Small decoder language models: train, sample, save in Hugging Face layout.
 //!
-//! The tensors are dfdx's; none of its types appear here. Batches are packed, without padding: see [`Batch`].
+//! The tensors are dfdx's; none of its types appear here. A model lives on the [`Cpu`], or with the feature `cuda`
+//! on an NVIDIA card. Batches are packed, without padding: see [`Batch`].
 //!
 //! ```
 //! use lm::{AdamW, Batch, Config, Head, Model, Schedule, Trainer};
@@ -22,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backend;
 mod batch;
 mod config;
 mod decoder;
@@ -34,6 +36,9 @@ mod sample;
 mod tokenizer;
 mod train;
 
+pub use backend::{Accelerator, Backend, Cpu};
+#[cfg(feature = "cuda")]
+pub use backend::{Cuda, CudaMixed};
 pub use batch::Batch;
 pub use config::{Config, Head};
 pub use error::{Error, Result};

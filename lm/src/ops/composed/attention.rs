@@ -87,6 +87,11 @@ impl<D: Device<f32>> Rotated<D> {
         Rotated { halves: rows(0), swapped: rows(1), cos, sin }
     }
 
+    /// Vectors for each place along the second axis.
+    pub fn heads(&self) -> usize {
+        self.cos.shape().1
+    }
+
     /// The vectors of `qkv`, without its past.
     pub fn of<T: Tape<f32, D>>(&self, qkv: &Matrix<D, impl Sized>) -> Block<D, T> {
         let shape = *self.cos.shape();

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// `P` says how products with weights are computed.
-pub(crate) struct Composed<D, P = Full>(PhantomData<(D, P)>);
+pub struct Composed<D, P = Full>(PhantomData<(D, P)>);
 
 /// Rows of a matrix, on the device.
 pub(crate) type Rows<D> = Tensor<(usize,), usize, D>;

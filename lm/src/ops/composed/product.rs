@@ -11,7 +11,7 @@ pub(crate) trait Product<D: Device<f32>>: 'static {
 }
 
 /// In `f32`.
-pub(crate) struct Full;
+pub struct Full;
 
 impl<D: Device<f32>> Product<D> for Full {
     fn product<T: Tape<f32, D>>(x: Matrix<D, T>, weight: &Matrix<D>) -> Matrix<D, T> {
@@ -25,7 +25,7 @@ impl<D: Device<f32>> Product<D> for Full {
 /// divided by its greatest element before it is rounded and the results are multiplied by it: small gradients
 /// stay within `f16`, and there is no loss scale to tune.
 #[cfg(feature = "mixed")]
-pub(crate) struct Half;
+pub struct Half;
 
 #[cfg(feature = "mixed")]
 impl<D: Device<f32> + Device<f16>> Product<D> for Half {

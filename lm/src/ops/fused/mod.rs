@@ -22,7 +22,7 @@ use dfdx::prelude::{Cpu, Shape, Storage, Tape, Tensor, TensorFromVec};
 use std::sync::Arc;
 
 /// The operations of a decoder on the CPU.
-pub(crate) struct Fused;
+pub struct Fused;
 
 /// Rows that one task of an element-wise operation takes.
 const ROWS: usize = 128;
