@@ -25,6 +25,9 @@
 
 mod backend;
 mod batch;
+#[cfg(feature = "cuda")]
+#[doc(hidden)]
+pub mod check;
 mod config;
 mod decoder;
 mod error;

@@ -41,12 +41,6 @@ impl Cuda {
     pub fn mixed(&self) -> CudaMixed {
         CudaMixed(self.0.clone())
     }
-
-    /// Waits until the card has done all that it was given.
-    pub fn synchronize(&self) -> Result<()> {
-        use dfdx::prelude::Synchronize;
-        self.0.try_synchronize().map_err(|e| Error::Device { found: format!("{e:?}") })
-    }
 }
 
 impl Backend for Cuda {}

@@ -64,25 +64,19 @@ impl<D: Device<f32>> Rotated<D> {
             device.tensor_from_vec(rows, (len,))
         };
         let dim = 2 * rope.at(0).0.len();
-        let table = |part: fn((&[f32], &[f32]), &mut Vec<f32>)| -> Block<D> {
-            let mut values = Vec::with_capacity(positions.len() * dim);
-            for &position in positions {
-                part(rope.at(position), &mut values);
-            }
-            values.iter_mut().for_each(|x| *x *= scale);
+        let table = |row: &dyn Fn(usize) -> [Vec<f32>; 2]| -> Block<D> {
+            let values = positions.iter().flat_map(|&position| row(position)).flatten();
+            let values = values.map(|x| x * scale).collect();
             let table: Matrix<D> = device.tensor_from_vec(values, (positions.len(), dim));
             match axis {
                 Positions::First => table.broadcast_like::<_, Axis<1>>(&(a, b, dim)),
                 Positions::Second => table.broadcast_like::<_, Axis<0>>(&(a, b, dim)),
             }
         };
-        let cos = table(|(cos, _), all| {
-            all.extend(cos);
-            all.extend(cos);
-        });
-        let sin = table(|(_, sin), all| {
-            all.extend(sin.iter().map(|x| -x));
-            all.extend(sin);
+        let cos = table(&|position| [rope.at(position).0.to_vec(), rope.at(position).0.to_vec()]);
+        let sin = table(&|position| {
+            let sin = rope.at(position).1;
+            [sin.iter().map(|x| -x).collect(), sin.to_vec()]
         });
         Rotated { halves: rows(0), swapped: rows(1), cos, sin }
     }
