@@ -5,13 +5,12 @@ use super::{Accelerator, Backend};
 use crate::error::{Error, Result};
 use crate::ops::Composed;
 use crate::ops::composed::{Full, Half};
-use cudarc::driver::result;
+use cudarc::driver::{result, sys};
 use dfdx::prelude::Cuda as Device;
 
 /// An NVIDIA card, in `f32`. Clones are the same card.
 ///
-/// Models on a card stay on the thread that made them. Of a thread's models each has the card's memory for
-/// itself; nothing is shared but the card.
+/// Models on a card stay on the thread that made them.
 #[derive(Clone, Debug)]
 pub struct Cuda(Device);
 
@@ -34,12 +33,30 @@ impl Cuda {
             return Err(fail(format!("card {ordinal} of {cards}")));
         }
         let device = Device::try_build(ordinal, 0).map_err(|e| fail(format!("card {ordinal}: {e:?}")))?;
+        keep_freed_memory(ordinal);
         Ok(Cuda(device))
     }
 
     /// The same card in mixed precision.
     pub fn mixed(&self) -> CudaMixed {
         CudaMixed(self.0.clone())
+    }
+}
+
+/// Lets this process keep the card's memory that tensors gave back. Else the driver returns it to the system each
+/// time that the host waits for the card, some times in a training step, and must get it again. Speed is all that
+/// is at stake: a card that cannot do this stays as it is.
+fn keep_freed_memory(ordinal: usize) {
+    let Ok(card) = result::device::get(ordinal as i32) else { return };
+    let mut pool = std::ptr::null_mut();
+    let mut most = u64::MAX;
+    // SAFETY: the driver is initialized and `card` is one of its handles. `pool` is read only if the first call has
+    // filled it; the attribute's value is a 64-bit number, which the second call copies.
+    unsafe {
+        if sys::cuDeviceGetDefaultMemPool(&mut pool, card).result().is_ok() {
+            let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            let _ = sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut most).cast()).result();
+        }
     }
 }
 
