@@ -91,16 +91,13 @@ impl Batch {
 }
 
 impl Packed {
-    /// Tokens of a part that runs at once without a gradient: its activations then stay in the cache.
-    const PART: usize = 1024;
-
-    /// Cuts the batch into whole sequences of about [`Packed::PART`] tokens.
-    pub fn split(&self) -> Vec<Packed> {
+    /// Cuts the batch into parts: whole sequences of about `len` tokens.
+    pub fn split(&self, len: usize) -> Vec<Packed> {
         let mut parts = vec![];
         let (mut first, mut row) = (0, 0);
         for next in 1..self.starts.len() {
             let begin = self.starts[first];
-            if self.starts[next] - begin < Packed::PART && next + 1 < self.starts.len() {
+            if self.starts[next] - begin < len && next + 1 < self.starts.len() {
                 continue;
             }
             let end = self.starts[next];

@@ -21,13 +21,7 @@ pub(crate) struct Decoder<O: Ops> {
 
 impl<O: Ops> Clone for Decoder<O> {
     fn clone(&self) -> Self {
-        Decoder {
-            config: self.config.clone(),
-            head: self.head,
-            slots: self.slots.clone(),
-            parameters: self.parameters.clone(),
-            rope: self.rope.clone(),
-        }
+        Decoder { parameters: self.parameters.clone(), ..self.on() }
     }
 }
 
@@ -42,6 +36,17 @@ pub(crate) struct Layer<'a, D: dfdx::prelude::Storage<f32>> {
 }
 
 impl<O: Ops> Decoder<O> {
+    /// This decoder for other operations, still without parameters.
+    pub fn on<P: Ops>(&self) -> Decoder<P> {
+        Decoder {
+            config: self.config.clone(),
+            head: self.head,
+            slots: self.slots.clone(),
+            parameters: vec![],
+            rope: self.rope.clone(),
+        }
+    }
+
     /// A decoder with these values for its parameters, in the order of [`slots`]. The configuration is valid.
     pub fn new(config: Config, head: Head, device: &O::Device, values: Vec<Vec<f32>>) -> Self {
         let slots = slots(&config, head);
@@ -93,22 +98,33 @@ impl<O: Ops> Decoder<O> {
             rope: self.rope.clone(),
             starts: batch.starts.clone(),
         });
+        let plan = O::plan(self.embedding().device(), &attention);
         let mut x = O::embedding(self.embedding(), &batch.tokens, tape);
         let last = self.config.num_hidden_layers - 1;
         for (index, layer) in self.layers().enumerate() {
             let h = O::rms_norm(x.retaped::<T>(), layer.attention_norm, eps);
-            let mut h = O::attention(O::linear(h, layer.qkv, None), &attention);
+            let mut h = O::attend(O::linear(h, layer.qkv, None), &plan);
             if index == last {
                 // After the last attention no position looks at another: go on with the wanted rows only.
                 h = O::gather(h, &batch.rows);
                 x = O::gather(x, &batch.rows);
             }
-            x = O::linear(h, layer.output, Some(x));
-            let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, eps);
-            let h = O::swiglu(O::linear(h, layer.gate_up, None));
-            x = O::linear(h, layer.down, Some(x));
+            x = self.after_attention(&layer, h, x);
         }
         O::rms_norm(x, self.norm(), eps)
+    }
+
+    /// The rest of a layer: `h` is what was attended to, `x` the residual stream.
+    pub fn after_attention<T: Tape<f32, O::Device>>(
+        &self,
+        layer: &Layer<O::Device>,
+        h: Matrix<O::Device, T>,
+        x: Matrix<O::Device, T>,
+    ) -> Matrix<O::Device, T> {
+        let x = O::linear(h, layer.output, Some(x));
+        let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, self.config.rms_norm_eps);
+        let h = O::swiglu(O::linear(h, layer.gate_up, None));
+        O::linear(h, layer.down, Some(x))
     }
 
     /// One number for each row: the log-probability of the next token, or the scalar head's value.

@@ -40,6 +40,11 @@ pub enum Error {
     #[error("step {step}: {found}; expected {expected}")]
     Accumulation { step: u64, found: &'static str, expected: &'static str },
 
+    #[error(
+        "device: {found}; check that the driver sees a card (nvidia-smi) and that the batch fits its memory, or stay on the CPU"
+    )]
+    Device { found: String },
+
     #[error("tokenizer: {0}")]
     Tokenizer(String),
 

@@ -1,6 +1,7 @@
 //! Small decoder language models: train, sample, save in Hugging Face layout.
 //!
-//! The tensors are dfdx's; none of its types appear here. Batches are packed, without padding: see [`Batch`].
+//! The tensors are dfdx's; none of its types appear here. A model lives on the [`Cpu`], or with the feature `cuda`
+//! on an NVIDIA card. Batches are packed, without padding: see [`Batch`].
 //!
 //! ```
 //! use lm::{AdamW, Batch, Config, Head, Model, Schedule, Trainer};
@@ -22,7 +23,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backend;
 mod batch;
+#[cfg(feature = "cuda")]
+#[doc(hidden)]
+pub mod check;
 mod config;
 mod decoder;
 mod error;
@@ -34,6 +39,9 @@ mod sample;
 mod tokenizer;
 mod train;
 
+pub use backend::{Accelerator, Backend, Cpu};
+#[cfg(feature = "cuda")]
+pub use backend::{Cuda, CudaMixed};
 pub use batch::Batch;
 pub use config::{Config, Head};
 pub use error::{Error, Result};

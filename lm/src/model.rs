@@ -1,23 +1,30 @@
 //! A language model, or the same body with a scalar head.
 
+use crate::backend::{Backend, Cpu, Engine};
 use crate::batch::{Batch, Packed};
 use crate::config::{Config, Head};
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::ops::{
-    Fused, kernels, log_prob,
+    kernels,
     view::{view, view_mut},
 };
 use crate::parameters::{Init, slots};
-use dfdx::prelude::{Cpu, NoneTape};
+use dfdx::prelude::NoneTape;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use rayon::prelude::*;
 
 /// A decoder with its parameters. Cloning is cheap: parameters are shared until one of the clones is trained.
-#[derive(Clone)]
-pub struct Model {
-    pub(crate) decoder: Decoder<Fused>,
+///
+/// Models are made, changed and saved on the CPU; elsewhere they are scored, trained and sampled from.
+pub struct Model<B: Backend = Cpu> {
+    pub(crate) decoder: Decoder<B::Engine>,
+}
+
+impl<B: Backend> Clone for Model<B> {
+    fn clone(&self) -> Self {
+        Model { decoder: self.decoder.clone() }
+    }
 }
 
 /// What a language model says about one row.
@@ -50,19 +57,7 @@ impl Model {
     }
 
     pub(crate) fn from_values(config: Config, head: Head, values: Vec<Vec<f32>>) -> Model {
-        Model { decoder: Decoder::new(config, head, &Cpu::default(), values) }
-    }
-
-    pub fn config(&self) -> &Config {
-        &self.decoder.config
-    }
-
-    pub fn head(&self) -> Head {
-        self.decoder.head
-    }
-
-    pub fn parameter_count(&self) -> usize {
-        self.config().parameter_count(self.head())
+        Model { decoder: Decoder::new(config, head, &dfdx::prelude::Cpu::default(), values) }
     }
 
     /// The same body with another head. A new scalar head is zero; a new language-model head is the embedding,
@@ -99,25 +94,46 @@ impl Model {
         Ok(self.decoder.parameters.last().map_or(0.0, |p| view(p)[0]))
     }
 
-    /// For each row the log-probability of the token that follows, in nats. What a row gets does not depend on
-    /// the rest of the batch, and equals what [`crate::Trainer`] hands to the loss, bit by bit.
+    /// The parameters' values, in the order of their slots.
+    pub(crate) fn values(&self) -> Vec<&[f32]> {
+        self.decoder.parameters.iter().map(view).collect()
+    }
+}
+
+impl<B: Backend> Model<B> {
+    pub fn config(&self) -> &Config {
+        &self.decoder.config
+    }
+
+    pub fn head(&self) -> Head {
+        self.decoder.head
+    }
+
+    pub fn parameter_count(&self) -> usize {
+        self.config().parameter_count(self.head())
+    }
+
+    /// For each row the log-probability of the token that follows, in nats. On the CPU what a row gets does
+    /// not depend on the rest of the batch, and equals what [`crate::Trainer`] hands to the loss, bit by bit.
     pub fn log_probs(&self, batch: &Batch) -> Result<Vec<f32>> {
         self.need(Head::Lm, "log_probs")?;
-        self.by_part(batch, |part| view(&self.decoder.outputs(part, NoneTape)).to_vec())
+        self.by_part(batch, |decoder, part| B::Engine::read(&decoder.outputs(part, NoneTape)).into_owned())
     }
 
     /// The scalar head's value at each row.
     pub fn scalars(&self, batch: &Batch) -> Result<Vec<f32>> {
         self.need(Head::Scalar, "scalars")?;
-        self.by_part(batch, |part| view(&self.decoder.outputs(part, NoneTape)).to_vec())
+        self.by_part(batch, |decoder, part| B::Engine::read(&decoder.outputs(part, NoneTape)).into_owned())
     }
 
     /// For each row the log-probability of the token that follows, and the shape of the distribution.
     pub fn token_stats(&self, batch: &Batch) -> Result<Vec<TokenStats>> {
         self.need(Head::Lm, "token_stats")?;
-        self.by_part(batch, |part| {
+        self.by_part(batch, |decoder, part| {
             let mut stats = Vec::with_capacity(part.rows.len());
-            self.each_row_of_logits(part, |row, logits| stats.push(token_stats(logits, part.targets[row])));
+            each_row_of_logits(decoder, part, |row, logits| {
+                stats.push(token_stats(logits, part.targets[row]))
+            });
             stats
         })
     }
@@ -125,19 +141,14 @@ impl Model {
     /// The whole distribution of each row as log-probabilities: `[rows, vocab_size]`, flat.
     pub fn log_softmax(&self, batch: &Batch) -> Result<Vec<f32>> {
         self.need(Head::Lm, "log_softmax")?;
-        self.by_part(batch, |part| {
-            let mut all = Vec::with_capacity(part.rows.len() * self.config().vocab_size);
-            self.each_row_of_logits(part, |_, logits| {
+        self.by_part(batch, |decoder, part| {
+            let mut all = Vec::with_capacity(part.rows.len() * decoder.config.vocab_size);
+            each_row_of_logits(decoder, part, |_, logits| {
                 let log_sum = kernels::softmax(&mut logits.to_vec());
                 all.extend(logits.iter().map(|logit| logit - log_sum));
             });
             all
         })
-    }
-
-    /// The parameters' values, in the order of their slots.
-    pub(crate) fn values(&self) -> Vec<&[f32]> {
-        self.decoder.parameters.iter().map(view).collect()
     }
 
     pub(crate) fn need(&self, head: Head, operation: &'static str) -> Result<()> {
@@ -147,29 +158,29 @@ impl Model {
         Err(Error::Head { operation, needed: head.name(), found: self.head().name() })
     }
 
-    fn each_row_of_logits(&self, part: &Packed, mut visit: impl FnMut(usize, &mut [f32])) {
-        let hidden = self.decoder.hidden(part, NoneTape);
-        let vocabulary = self.config().vocab_size;
-        log_prob::logits_by_slice(&hidden, self.decoder.unembedding(), |start, logits| {
-            for (i, logits) in logits.chunks_exact_mut(vocabulary).enumerate() {
-                visit(start + i, logits);
-            }
-        });
-    }
-
-    /// Runs `work` on parts of the batch that are small enough for a processor's cache, side by side.
+    /// Runs `work` on parts of the batch, each as large as suits the backend.
     fn by_part<T: Send>(
         &self,
         batch: &Batch,
-        work: impl Fn(&Packed) -> Vec<T> + Sync + Send,
+        work: impl Fn(&Decoder<B::Engine>, &Packed) -> Vec<T> + Sync + Send,
     ) -> Result<Vec<T>> {
-        let parts = batch.pack(self.config(), self.head())?.split();
-        if rayon::current_num_threads() == 1 {
-            return Ok(parts.iter().flat_map(work).collect());
-        }
-        let parts: Vec<Vec<T>> = parts.par_iter().map(work).collect();
-        Ok(parts.into_iter().flatten().collect())
+        let parts = batch.pack(self.config(), self.head())?.split(B::Engine::PART);
+        B::Engine::guard(|| B::Engine::by_part(&self.decoder, &parts, work))
     }
+}
+
+fn each_row_of_logits<E: Engine>(
+    decoder: &Decoder<E>,
+    part: &Packed,
+    mut visit: impl FnMut(usize, &mut [f32]),
+) {
+    let hidden = decoder.hidden(part, NoneTape);
+    let vocabulary = decoder.config.vocab_size;
+    E::logits_by_slice(&hidden, decoder.unembedding(), |start, logits| {
+        for (i, logits) in logits.chunks_exact_mut(vocabulary).enumerate() {
+            visit(start + i, logits);
+        }
+    });
 }
 
 fn token_stats(logits: &mut [f32], target: u32) -> TokenStats {

@@ -4,14 +4,16 @@
 //! the same functions on the CPU, each recorded on dfdx's tape as one operation. Tests hold the second against
 //! the first, values and gradients.
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the reference that tests hold `Fused` against"))]
-mod composed;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod check;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod composed;
 mod fused;
 mod rope;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "cuda"))]
 pub(crate) use composed::Composed;
 pub(crate) use fused::{Fused, kernels, log_prob, matmul, parallel, view};
 pub(crate) use rope::{Rope, Turn};
@@ -37,6 +39,9 @@ pub(crate) struct Attention {
 pub(crate) trait Ops: 'static {
     type Device: Device<f32>;
 
+    /// What attention prepares once for a batch.
+    type Plan;
+
     /// Rows of `weight` picked by `ids`: `[ids, width]`.
     fn embedding<T: Tape<f32, Self::Device>>(
         weight: &Matrix<Self::Device>,
@@ -61,11 +66,14 @@ pub(crate) trait Ops: 'static {
     /// `silu(gate) * up` for rows of `[gate | up]` (Shazeer, 2020).
     fn swiglu<T: Tape<f32, Self::Device>>(x: Matrix<Self::Device, T>) -> Matrix<Self::Device, T>;
 
+    /// Prepares [`Ops::attend`].
+    fn plan(device: &Self::Device, how: &Arc<Attention>) -> Self::Plan;
+
     /// Causal attention with rotary positions (Su et al., 2021) and grouped queries (Ainslie et al., 2023),
     /// within each sequence. Gives `[tokens, heads * head_dim]`.
-    fn attention<T: Tape<f32, Self::Device>>(
+    fn attend<T: Tape<f32, Self::Device>>(
         qkv: Matrix<Self::Device, T>,
-        how: &Arc<Attention>,
+        plan: &Self::Plan,
     ) -> Matrix<Self::Device, T>;
 
     /// The rows of `x` named by `rows`, in that order.

@@ -1,8 +1,11 @@
 //! The fused operations against the composed ones and against finite differences.
 
+use super::check::{
+    Attend, Embedding, Function, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead, Swiglu,
+};
 use super::composed::Composed;
 use super::*;
-use dfdx::prelude::*;
+use dfdx::prelude::Cpu;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -25,13 +28,6 @@ impl Case {
     }
 }
 
-type Traced = Matrix<Cpu, OwnedTape<f32, Cpu>>;
-
-/// An operation on matrices that gives any number of values.
-trait Function {
-    fn run<O: Ops<Device = Cpu>>(&self, inputs: &[Matrix<Cpu>]) -> Traced;
-}
-
 /// The value `sum(f(inputs) * weights)` and its gradient for each input.
 fn evaluate<O: Ops<Device = Cpu>>(
     f: &impl Function,
@@ -39,15 +35,7 @@ fn evaluate<O: Ops<Device = Cpu>>(
     inputs: &[Vec<f32>],
     weights: &[f32],
 ) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let device = Cpu::default();
-    let inputs: Vec<Matrix<Cpu>> =
-        inputs.iter().zip(shapes).map(|(v, s)| device.tensor_from_vec(v.clone(), *s)).collect();
-    let y = f.run::<O>(&inputs);
-    let values = y.as_vec();
-    let weights = device.tensor_from_vec(weights[..values.len()].to_vec(), *y.shape());
-    let mut gradients = (y * weights).sum().backward();
-    let gradients = inputs.iter().map(|x| gradients.get_or_alloc_mut(x).unwrap().to_vec()).collect();
-    (values, gradients)
+    check::evaluate::<O>(&Cpu::default(), f, shapes, inputs, weights)
 }
 
 fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
@@ -86,37 +74,6 @@ fn check(name: &str, case: &mut Case, shapes: &[(usize, usize)], f: impl Functio
         assert!(again == (values.clone(), gradients.clone()), "{name}: {threads} threads");
     }
 }
-
-/// Defines an operation as a [`Function`] with some captured settings.
-macro_rules! function {
-    ($name:ident { $($field:ident : $type:ty),* }, |$self:ident, $inputs:ident| $body:expr) => {
-        struct $name { $($field: $type),* }
-        impl Function for $name {
-            fn run<O: Ops<Device = Cpu>>(&$self, $inputs: &[Matrix<Cpu>]) -> Traced { $body }
-        }
-    };
-}
-
-fn traced(x: &Matrix<Cpu>) -> Traced {
-    x.retaped()
-}
-
-fn column(y: Vector<Cpu, OwnedTape<f32, Cpu>>) -> Traced {
-    let shape = (y.shape().0, 1);
-    y.reshape_like(&shape)
-}
-
-function!(Embedding { ids: Vec<u32> }, |self, x| O::embedding(&x[0], &self.ids, OwnedTape::default()));
-function!(RmsNorm {}, |self, x| O::rms_norm(traced(&x[0]), &x[1], 1e-5));
-function!(Linear {}, |self, x| O::linear(traced(&x[0]), &x[1], None));
-function!(Residual {}, |self, x| O::linear(traced(&x[0]), &x[1], Some(traced(&x[2]))));
-function!(Swiglu {}, |self, x| O::swiglu(traced(&x[0])));
-function!(Attend { how: Arc<Attention> }, |self, x| O::attention(traced(&x[0]), &self.how));
-function!(Gather { rows: Vec<usize> }, |self, x| O::gather(traced(&x[0]), &self.rows));
-function!(LogProb { targets: Vec<u32> }, |self, x| {
-    column(O::linear_log_prob(traced(&x[0]), &x[1], &self.targets))
-});
-function!(ScalarHead {}, |self, x| column(O::scalar_head(traced(&x[0]), &x[1], &x[2])));
 
 fn cases() -> impl Iterator<Item = Case> {
     (0..6).map(|seed| Case { rng: ChaCha8Rng::seed_from_u64(seed) })

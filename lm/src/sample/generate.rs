@@ -1,41 +1,31 @@
 //! Batched generation: prompts in one pass, then one token at a time for the sequences that go on.
 
 use super::cache::Cache;
-use super::choice::{Chooser, Sampling};
+use super::choice::Sampling;
+use super::streams::{Rows, Sampled, Streams};
 use super::weights::Weights;
+use crate::backend::{Backend, Engine};
 use crate::batch::check_tokens;
 use crate::config::Head;
+use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::ops::kernels;
 use crate::ops::matmul::Old;
 use crate::ops::view::view;
+use crate::ops::{Fused, kernels};
 use dfdx::prelude::{Cpu, HasShape};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
-
-/// What was generated after one prompt.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sampled {
-    /// With the stop token, if it came.
-    pub tokens: Vec<u32>,
-    /// Of each token under the model itself: at temperature 1, nothing left out.
-    pub log_probs: Vec<f32>,
-    /// Whether the stop token came.
-    pub stopped: bool,
-}
 
 /// Sequences that go on side by side; more would only push each other out of the processor's cache.
 const SIDE_BY_SIDE: usize = 128;
 
-impl Model {
+impl<B: Backend> Model<B> {
     /// Continues each prompt. Every sequence draws from a stream of its own seed: what it gets depends on
     /// nothing else in the call. Prompts that follow each other and are equal are read once.
     ///
     /// # Errors
     /// If the head is scalar, a prompt is empty, has a token beyond the vocabulary, or leaves too few positions
-    /// for `max_new_tokens`, or if there is not one seed for each prompt.
+    /// for `max_new_tokens`, or if there is not one seed for each prompt; and if a device fails.
     pub fn sample(&self, prompts: &[Vec<u32>], sampling: &Sampling, seeds: &[u64]) -> Result<Vec<Sampled>> {
         self.need(Head::Lm, "sample")?;
         sampling.validate(self.config())?;
@@ -57,79 +47,62 @@ impl Model {
         if sampling.max_new_tokens == 0 {
             return Ok(vec![Sampled::default(); prompts.len()]);
         }
-        let threads = rayon::current_num_threads();
-        let part = prompts.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
-        let weights = Weights::new(&self.decoder);
-        let run = |(prompts, seeds): (&[Vec<u32>], &[u64])| {
-            Generation::new(self, &weights, sampling, prompts, seeds).run()
-        };
-        let parts: Vec<Vec<Sampled>> = match threads {
-            1 => prompts.chunks(part).zip(seeds.chunks(part)).map(run).collect(),
-            _ => prompts.par_chunks(part).zip(seeds.par_chunks(part)).map(run).collect(),
-        };
-        Ok(parts.into_iter().flatten().collect())
+        B::Engine::guard(|| B::Engine::generate(&self.decoder, sampling, prompts, seeds))
     }
 }
 
-/// Rows that a pass computes: tokens, and where each belongs.
-#[derive(Default)]
-struct Rows {
-    tokens: Vec<u32>,
-    sequences: Vec<usize>,
-    positions: Vec<usize>,
+pub(crate) fn generate(
+    decoder: &Decoder<Fused>,
+    sampling: &Sampling,
+    prompts: &[Vec<u32>],
+    seeds: &[u64],
+) -> Vec<Sampled> {
+    let threads = rayon::current_num_threads();
+    let part = prompts.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
+    let weights = Weights::new(decoder);
+    let run = |(prompts, seeds): (&[Vec<u32>], &[u64])| {
+        Generation::new(decoder, &weights, sampling, prompts, seeds).run()
+    };
+    let parts: Vec<Vec<Sampled>> = match threads {
+        1 => prompts.chunks(part).zip(seeds.chunks(part)).map(run).collect(),
+        _ => prompts.par_chunks(part).zip(seeds.par_chunks(part)).map(run).collect(),
+    };
+    parts.into_iter().flatten().collect()
 }
 
 /// Some prompts on their way, on one thread.
 struct Generation<'a> {
-    model: &'a Model,
+    decoder: &'a Decoder<Fused>,
     weights: &'a Weights,
-    sampling: &'a Sampling,
     prompts: &'a [Vec<u32>],
-    rngs: Vec<ChaCha8Rng>,
+    streams: Streams<'a>,
     caches: Vec<Cache>,
-    done: Vec<Sampled>,
 }
 
 impl<'a> Generation<'a> {
     fn new(
-        model: &'a Model,
+        decoder: &'a Decoder<Fused>,
         weights: &'a Weights,
         sampling: &'a Sampling,
         prompts: &'a [Vec<u32>],
         seeds: &[u64],
     ) -> Self {
-        let config = model.config();
+        let capacity = |prompt: &Vec<u32>| prompt.len() + sampling.max_new_tokens;
         Generation {
-            model,
+            decoder,
             weights,
-            sampling,
             prompts,
-            rngs: seeds.iter().map(|&seed| ChaCha8Rng::seed_from_u64(seed)).collect(),
-            caches: prompts.iter().map(|p| Cache::new(config, p.len() + sampling.max_new_tokens)).collect(),
-            done: vec![Sampled::default(); prompts.len()],
+            streams: Streams::new(sampling, prompts, seeds),
+            caches: prompts.iter().map(|p| Cache::new(&decoder.config, capacity(p))).collect(),
         }
     }
 
     fn run(mut self) -> Vec<Sampled> {
-        let mut chooser = Chooser::new(self.sampling);
         let (mut active, mut logits) = self.read_prompts();
         loop {
-            let vocabulary = self.model.config().vocab_size;
-            let mut next = Rows::default();
-            for (&sequence, logits) in active.iter().zip(logits.chunks_exact(vocabulary)) {
-                let (token, log_prob) = chooser.choose(logits, &mut self.rngs[sequence]);
-                let done = &mut self.done[sequence];
-                done.tokens.push(token);
-                done.log_probs.push(log_prob);
-                done.stopped = self.sampling.stop == Some(token);
-                if !done.stopped && done.tokens.len() < self.sampling.max_new_tokens {
-                    next.tokens.push(token);
-                    next.sequences.push(sequence);
-                    next.positions.push(self.prompts[sequence].len() + done.tokens.len() - 1);
-                }
-            }
+            let next = self.streams.draw(&active, &logits, self.decoder.config.vocab_size);
             if next.tokens.is_empty() {
-                return self.done;
+                return self.streams.done;
             }
             let all: Vec<usize> = (0..next.tokens.len()).collect();
             logits = self.pass(&next, &all);
@@ -154,7 +127,7 @@ impl<'a> Generation<'a> {
             row_of.push(last_rows.len() - 1);
         }
         let first = self.pass(&rows, &last_rows);
-        let vocabulary = self.model.config().vocab_size;
+        let vocabulary = self.decoder.config.vocab_size;
         let mut logits = Vec::with_capacity(self.prompts.len() * vocabulary);
         for (sequence, &row) in row_of.iter().enumerate() {
             logits.extend_from_slice(&first[row * vocabulary..][..vocabulary]);
@@ -167,7 +140,7 @@ impl<'a> Generation<'a> {
 
     /// Runs the decoder over rows (of a sequence in order of position) and gives logits for the `wanted` ones.
     fn pass(&mut self, rows: &Rows, wanted: &[usize]) -> Vec<f32> {
-        let decoder = &self.model.decoder;
+        let decoder = self.decoder;
         let config = &decoder.config;
         let (n, width, qkv_width) = (rows.tokens.len(), config.hidden_size, config.qkv_width());
         let (eps, inner) = (config.rms_norm_eps, config.intermediate_size);

@@ -2,8 +2,11 @@
 
 mod cache;
 mod choice;
-mod generate;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod device;
+pub(crate) mod generate;
+mod streams;
 mod weights;
 
 pub use choice::Sampling;
-pub use generate::Sampled;
+pub use streams::Sampled;

@@ -40,6 +40,16 @@ pub(crate) struct Update {
     pub scale: f32,
 }
 
+/// What multiplies what in an update, the same for all elements of a parameter.
+pub(crate) struct Factors {
+    /// The mean of gradients.
+    pub step_size: f32,
+    /// The root of the mean of squares.
+    pub second_scale: f32,
+    /// The parameter itself.
+    pub keep: f32,
+}
+
 impl AdamW {
     pub fn validate(&self) -> Result<()> {
         let check = |holds: bool, field, found: f32, expected: &str| {
@@ -68,6 +78,17 @@ impl AdamW {
         }
     }
 
+    pub(crate) fn factors(&self, update: Update, decays: bool) -> Factors {
+        let Update { step, lr, .. } = update;
+        let (b1, b2) = self.betas;
+        let correction = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;
+        Factors {
+            step_size: lr / correction(b1),
+            second_scale: 1.0 / correction(b2).sqrt(),
+            keep: if decays { 1.0 - lr * self.weight_decay } else { 1.0 },
+        }
+    }
+
     /// Updates one parameter.
     pub(crate) fn update(
         &self,
@@ -77,12 +98,9 @@ impl AdamW {
         gradient: &[f32],
         moments: &mut Moments,
     ) {
-        let Update { step, lr, scale } = update;
+        let scale = update.scale;
         let (b1, b2) = self.betas;
-        let correction = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;
-        let step_size = lr / correction(b1);
-        let second_scale = 1.0 / correction(b2).sqrt();
-        let keep = if decays { 1.0 - lr * self.weight_decay } else { 1.0 };
+        let Factors { step_size, second_scale, keep } = self.factors(update, decays);
         moments.first.resize(parameter.len(), 0.0);
         moments.second.resize(parameter.len(), 0.0);
         const CHUNK: usize = 1 << 14;

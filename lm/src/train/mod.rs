@@ -6,5 +6,6 @@ mod schedule;
 mod trainer;
 
 pub use adamw::AdamW;
+pub(crate) use adamw::{Moments, Update};
 pub use schedule::{Decay, Schedule};
 pub use trainer::{StepReport, Trainer};

@@ -1,28 +1,28 @@
 //! The training loop's body: forward, the caller's loss, backward, update.
 
-use super::adamw::{AdamW, Moments, Update};
+use super::adamw::{AdamW, Update};
 use super::schedule::Schedule;
+use crate::backend::{Backend, Cpu, Engine};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::ops::view::{view, view_mut};
 use dfdx::prelude::{Backward, OwnedTape, SumTo, TensorFromVec};
 
 /// A model in training. The loss is the caller's: it sees one output for each row of the batch and gives a
 /// number and that number's gradient, so that any objective over log-probabilities or values fits.
-pub struct Trainer {
-    pub(crate) model: Model,
+pub struct Trainer<B: Backend = Cpu> {
+    pub(crate) model: Model<B>,
     optimizer: AdamW,
     schedule: Schedule,
     pub(crate) steps: u64,
-    pub(crate) moments: Vec<Moments>,
-    pending: Option<Pending>,
+    pub(crate) moments: Vec<<B::Engine as Engine>::Moments>,
+    pending: Option<Pending<<B::Engine as Engine>::Gradient>>,
 }
 
 /// What was accumulated since the last update.
-struct Pending {
+struct Pending<G> {
     loss: f32,
-    gradients: Vec<Vec<f32>>,
+    gradients: Vec<G>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,18 +35,18 @@ pub struct StepReport {
     pub lr: f32,
 }
 
-impl Trainer {
-    pub fn new(model: Model, optimizer: AdamW, schedule: Schedule) -> Result<Trainer> {
+impl<B: Backend> Trainer<B> {
+    pub fn new(model: Model<B>, optimizer: AdamW, schedule: Schedule) -> Result<Trainer<B>> {
         optimizer.validate()?;
-        let moments = vec![Moments::default(); model.decoder.slots.len()];
+        let moments = vec![Default::default(); model.decoder.slots.len()];
         Ok(Trainer { model, optimizer, schedule, steps: 0, moments, pending: None })
     }
 
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &Model<B> {
         &self.model
     }
 
-    pub fn into_model(self) -> Model {
+    pub fn into_model(self) -> Model<B> {
         self.model
     }
 
@@ -77,8 +77,11 @@ impl Trainer {
         if packed.rows.is_empty() {
             return Err(Error::NoRows { step, sequences: batch.sequences() });
         }
-        let outputs = self.model.decoder.outputs(&packed, OwnedTape::default());
-        let (loss, gradient) = loss(view(&outputs));
+        let decoder = &self.model.decoder;
+        let outputs = B::Engine::guard(|| decoder.outputs(&packed, OwnedTape::default()))?;
+        let seen = B::Engine::guard(|| B::Engine::read(&outputs))?;
+        let (loss, gradient) = loss(&seen);
+        drop(seen);
         let rows = packed.rows.len();
         if gradient.len() != rows {
             return Err(Error::LossGradient { step, expected: rows, found: gradient.len() });
@@ -91,22 +94,24 @@ impl Trainer {
         {
             return Err(Error::NonFinite { step, what, value });
         }
-        // The gradient of `sum(outputs * gradient)` is that of the loss: no operation of its own is needed.
-        let gradient = outputs.device().tensor_from_vec(gradient, (rows,));
-        let mut gradients = (outputs * gradient).sum().backward();
-        let taken = self.model.decoder.parameters.iter().map(|p| {
-            let gradient = gradients.get_or_alloc_mut(p).expect("the CPU device allocates or aborts");
-            std::mem::take(&mut **gradient)
-        });
-        match &mut self.pending {
-            None => self.pending = Some(Pending { loss, gradients: taken.collect() }),
-            Some(pending) => {
-                pending.loss += loss;
-                for (sum, gradient) in pending.gradients.iter_mut().zip(taken) {
-                    sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+        let pending = self.pending.take();
+        let gradients = B::Engine::guard(|| {
+            // The gradient of `sum(outputs * gradient)` is that of the loss: no operation of its own is needed.
+            let gradient = outputs.device().tensor_from_vec(gradient, (rows,));
+            let mut gradients = (outputs * gradient).sum().backward();
+            let taken = decoder.parameters.iter().map(|p| B::Engine::take_gradient(&mut gradients, p));
+            match pending {
+                None => Pending { loss, gradients: taken.collect() },
+                Some(mut pending) => {
+                    pending.loss += loss;
+                    for (sum, gradient) in pending.gradients.iter_mut().zip(taken) {
+                        B::Engine::add_gradient(sum, gradient);
+                    }
+                    pending
                 }
             }
-        }
+        })?;
+        self.pending = Some(gradients);
         Ok(loss)
     }
 
@@ -117,20 +122,18 @@ impl Trainer {
             let (found, expected) = ("no gradient was accumulated", "`accumulate` before `apply`");
             return Err(Error::Accumulation { step, found, expected });
         };
-        let square = |g: &Vec<f32>| g.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-        let grad_norm = gradients.iter().map(square).sum::<f64>().sqrt() as f32;
+        let grad_norm = B::Engine::guard(|| B::Engine::square_sum(&gradients))?.sqrt() as f32;
         if !grad_norm.is_finite() {
             return Err(Error::NonFinite { step, what: "gradient norm", value: grad_norm });
         }
         let scale = self.optimizer.clip_factor(grad_norm);
         let lr = self.optimizer.lr * self.schedule.at(self.steps as usize);
         let update = Update { step, lr, scale };
-        let decoder = &mut self.model.decoder;
-        let parameters = decoder.parameters.iter_mut().zip(decoder.slots.iter());
-        for (((parameter, slot), gradient), moments) in parameters.zip(&gradients).zip(&mut self.moments) {
-            let values = view_mut(parameter);
-            self.optimizer.update(update, slot.decays(), values, gradient, moments);
-        }
+        let (decoder, moments) = (&mut self.model.decoder, &mut self.moments);
+        B::Engine::guard(|| {
+            let (slots, parameters) = (&decoder.slots, &mut decoder.parameters);
+            B::Engine::update(&self.optimizer, update, slots, parameters, &gradients, moments);
+        })?;
         self.steps = step;
         Ok(StepReport { step, loss, grad_norm, lr })
     }

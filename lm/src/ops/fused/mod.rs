@@ -22,7 +22,7 @@ use dfdx::prelude::{Cpu, Shape, Storage, Tape, Tensor, TensorFromVec};
 use std::sync::Arc;
 
 /// The operations of a decoder on the CPU.
-pub(crate) struct Fused;
+pub struct Fused;
 
 /// Rows that one task of an element-wise operation takes.
 const ROWS: usize = 128;
@@ -41,6 +41,7 @@ fn add(a: &mut [f32], b: &[f32]) {
 
 impl Ops for Fused {
     type Device = Cpu;
+    type Plan = Arc<Attention>;
 
     fn embedding<T: Tape<f32, Cpu>>(weight: &Matrix<Cpu>, ids: &[u32], tape: T) -> Matrix<Cpu, T> {
         embedding::embedding(weight, ids, tape)
@@ -62,8 +63,12 @@ impl Ops for Fused {
         swiglu::swiglu(x)
     }
 
-    fn attention<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, how: &Arc<Attention>) -> Matrix<Cpu, T> {
-        attention::attention(qkv, how)
+    fn plan(_: &Cpu, how: &Arc<Attention>) -> Arc<Attention> {
+        how.clone()
+    }
+
+    fn attend<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, plan: &Arc<Attention>) -> Matrix<Cpu, T> {
+        attention::attention(qkv, plan)
     }
 
     fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Matrix<Cpu, T> {
