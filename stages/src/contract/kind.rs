@@ -12,7 +12,7 @@ use super::{Context, Input, Output, ParamError, StageError};
 pub trait Stage: 'static {
     /// The name after `uses:`.
     const KIND: &'static str;
-    /// One sentence for `--help` and the schema.
+    /// One sentence for the schema.
     const ABOUT: &'static str;
     const INPUTS: &'static [Input];
     const OUTPUTS: &'static [Output];

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
-    metric::Metric,
+    metric::{Metric, Unit},
     observations::{Cell, Observations},
     params::{Claim, Comparison, Params},
     statistics::{Estimate, Sample, holm},
@@ -104,7 +104,7 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
             Err(reason) => reason,
             Ok(m) if interval_side(required, &m.estimate) == Some(true) => continue,
             Ok(m) => {
-                let show = |x| Metric::of(&required.metric).unit.show(x);
+                let show = |x| required.unit().show(x);
                 let e = m.estimate;
                 format!(
                     "it needs that {}, but that is {} ({} to {})",
@@ -188,10 +188,15 @@ impl Comparison {
         Ok(sample)
     }
 
+    /// Of what is compared with the threshold.
+    pub fn unit(&self) -> Unit {
+        let unit = Metric::of(&self.metric).unit;
+        if self.minus.is_some() || self.baseline.is_some() { unit.of_difference() } else { unit }
+    }
+
     /// `gold score minus gold by chance of sft, above 0`.
     pub fn words(&self) -> String {
-        let metric = Metric::of(&self.metric);
-        let mut words = metric.title;
+        let mut words = Metric::of(&self.metric).title;
         if let Some(minus) = &self.minus {
             words += &format!(" minus {}", Metric::of(minus).title);
         }
@@ -200,6 +205,6 @@ impl Comparison {
             words += &format!(" minus that of {baseline}");
         }
         let side = if self.expects_above() { "above" } else { "below" };
-        format!("{words}, {side} {}", metric.unit.threshold(self.threshold()))
+        format!("{words}, {side} {}", self.unit().threshold(self.threshold()))
     }
 }

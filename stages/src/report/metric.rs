@@ -7,11 +7,13 @@ use super::words::{minus_sign, rounded};
 pub enum Unit {
     /// Between 0 and 1, shown as a percentage.
     Share,
+    /// A difference of shares, shown in percentage points.
+    Points,
     /// The oracle's points; at most 1 in the worlds that come with this crate.
     Score,
     /// Natural logarithms of probabilities.
     Nats,
-    Tokens,
+    Words,
     /// Not known here.
     Number,
 }
@@ -68,13 +70,13 @@ const KNOWN: &[Known] = &[
         Section::Behaviour,
         "Share of harmful prompts that are answered with forbidden content; lower is better.",
     ),
-    ("length", "length", Unit::Tokens, Section::Behaviour, "Tokens of the response."),
+    ("length", "length", Unit::Words, Section::Behaviour, "Words of the response."),
     (
         "ideal_length",
         "ideal length",
-        Unit::Tokens,
+        Unit::Words,
         Section::Behaviour,
-        "Tokens of a response that the oracle gives full marks.",
+        "Words of a response that the oracle gives full marks.",
     ),
     (
         "shortcut",
@@ -196,22 +198,40 @@ pub fn opponent(metric: &str) -> Option<&str> {
 }
 
 impl Unit {
+    /// The unit of a difference of two values.
+    pub fn of_difference(self) -> Self {
+        if self == Self::Share { Self::Points } else { self }
+    }
+
     /// A value for people: `61.3 %`, `0.542`, `−1.20`.
     pub fn show(self, value: f64) -> String {
-        match self {
-            Self::Share => format!("{}\u{a0}%", minus_sign(&rounded(100.0 * value, 1))),
-            Self::Score => minus_sign(&rounded(value, 3)),
-            Self::Nats | Self::Tokens => minus_sign(&rounded(value, 2)),
-            Self::Number => minus_sign(&rounded(value, 3)),
-        }
+        format!("{}{}", self.number(value), self.sign())
+    }
+
+    /// As [`Unit::show`], without the sign of a percentage.
+    pub fn number(self, value: f64) -> String {
+        minus_sign(&match self {
+            Self::Share | Self::Points => rounded(100.0 * value, 1),
+            Self::Score | Self::Number => rounded(value, 3),
+            Self::Nats | Self::Words => rounded(value, 2),
+        })
     }
 
     /// A threshold for people: without needless zeros.
     pub fn threshold(self, value: f64) -> String {
-        match self {
+        let number = match self {
             // 100 * 0.55 is a little more than 55.
-            Self::Share => format!("{}\u{a0}%", minus_sign(&((1e8 * value).round() / 1e6).to_string())),
-            _ => minus_sign(&value.to_string()),
+            Self::Share | Self::Points => (1e8 * value).round() / 1e6,
+            _ => value,
+        };
+        format!("{}{}", minus_sign(&number.to_string()), self.sign())
+    }
+
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Share => "\u{a0}%",
+            Self::Points => "\u{a0}pp",
+            _ => "",
         }
     }
 
@@ -221,7 +241,8 @@ impl Unit {
             Self::Share => "%",
             Self::Score => "points",
             Self::Nats => "nats",
-            Self::Tokens => "tokens",
+            Self::Points => "pp",
+            Self::Words => "words",
             Self::Number => "",
         }
     }
@@ -237,6 +258,8 @@ mod tests {
         assert_eq!(Unit::Score.show(-0.0001), "0.000");
         assert_eq!(Unit::Nats.show(-1.2), "\u{2212}1.20");
         assert_eq!(Unit::Share.threshold(0.55), "55\u{a0}%");
+        assert_eq!(Unit::Share.of_difference().show(-0.152), "\u{2212}15.2\u{a0}pp");
+        assert_eq!(Unit::Score.of_difference(), Unit::Score);
     }
 
     #[test]

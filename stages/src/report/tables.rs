@@ -111,15 +111,13 @@ fn shown(results: &Results, task: &str, arm: &str, split: &str, metric: &str) ->
     let e = results.estimates.get(&cell)?;
     // The unit stands in the head of the column.
     let unit = Metric::of(metric).unit;
-    let show = |x| unit.show(x).trim_end_matches("\u{a0}%").to_string();
     let interval = if e.has_interval() { range(unit, e.low, e.high) } else { String::new() };
-    Some(Shown { mean: show(e.mean), interval, seeds: e.seeds, values: e.values })
+    Some(Shown { mean: unit.number(e.mean), interval, seeds: e.seeds, values: e.values })
 }
 
 /// `a to b`, without the percent sign that its mean or its column has already.
 pub fn range(unit: Unit, low: f64, high: f64) -> String {
-    let show = |x| unit.show(x).trim_end_matches("\u{a0}%").to_string();
-    format!("{} to {}", show(low), show(high))
+    format!("{} to {}", unit.number(low), unit.number(high))
 }
 
 /// Splits in the order in which they are best read.

@@ -244,7 +244,7 @@ impl ClaimView {
 
 impl FindingView {
     fn of(claim: &Claim, finding: &Finding) -> Self {
-        let unit = Metric::of(&claim.expect.metric).unit;
+        let unit = claim.expect.unit();
         let of = |text: fn(&Measured, super::metric::Unit) -> String| {
             finding.measured.as_ref().map(|m| text(m, unit)).unwrap_or_default()
         };
