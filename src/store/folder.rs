@@ -15,6 +15,12 @@ use crate::{
     key::Digest,
 };
 
+/// Stands before everything that `take_in` and `record` do to the disk: a test stops them there for ever.
+#[cfg(not(test))]
+fn step() {}
+#[cfg(test)]
+use tests::step;
+
 /// No result record is larger, in bytes.
 const LARGEST_RECORD: u64 = 1 << 26;
 
@@ -138,7 +144,9 @@ impl Store {
         }
         settle(path)?;
         let folder = target.parent().unwrap_or(&self.root);
+        step();
         fs::create_dir_all(folder)?;
+        step();
         match fs::rename(path, &target) {
             // Another run was faster with the same content.
             Err(_) if target.exists() => remove(path)?,
@@ -152,11 +160,17 @@ impl Store {
     pub fn record(&self, key: &Digest, record: &Record) -> io::Result<()> {
         let path = self.result(key);
         let folder = path.parent().unwrap_or(&self.root);
+        step();
         fs::create_dir_all(folder)?;
+        step();
         let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        step();
         serde_json::to_writer_pretty(&mut draft, record)?;
+        step();
         draft.write_all(b"\n")?;
+        step();
         draft.as_file().sync_all()?;
+        step();
         draft.persist(&path).map_err(|e| e.error)?;
         sync_folder(folder)
     }
@@ -164,8 +178,11 @@ impl Store {
     /// Moves something damaged out of the way, so that it can be looked at.
     fn set_aside(&self, path: &Path) -> io::Result<()> {
         let folder = self.root.join("damaged");
+        step();
         fs::create_dir_all(&folder)?;
+        step();
         let place = tempfile::tempdir_in(folder)?.keep();
+        step();
         fs::rename(path, place.join(path.file_name().unwrap_or_default()))
     }
 }
@@ -184,16 +201,23 @@ fn settle(path: &Path) -> io::Result<()> {
         let opened = File::open(&file)?;
         let mut permissions = opened.metadata()?.permissions();
         permissions.set_readonly(true);
+        step();
         opened.set_permissions(permissions)?;
+        step();
         opened.sync_all()?;
     }
     if is_folder { sync_folder(path) } else { Ok(()) }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
+    step();
     File::open(path)?.sync_all()
 }
 
 fn remove(path: &Path) -> io::Result<()> {
+    step();
     if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
+
+#[cfg(test)]
+mod tests;
