@@ -25,6 +25,9 @@ pub fn content_of(path: &Path) -> io::Result<Content> {
     if kind.is_file() {
         return of_file(path);
     }
+    if !kind.is_dir() {
+        return Err(neither(path));
+    }
     let mut hash = blake3::Hasher::new_derive_key("pipeline 2026-11 folder");
     let mut bytes = 0;
     for (name, file) in files(path)? {
@@ -52,12 +55,16 @@ pub(super) fn files(folder: &Path) -> io::Result<Vec<(String, std::path::PathBuf
             } else if kind.is_file() {
                 found.push((format!("{prefix}{name}"), path));
             } else {
-                return Err(io::Error::other(format!("`{}` is neither a file nor a folder", path.display())));
+                return Err(neither(&path));
             }
         }
     }
     found.sort();
     Ok(found)
+}
+
+fn neither(path: &Path) -> io::Error {
+    io::Error::other(format!("`{}` is neither a file nor a folder", path.display()))
 }
 
 fn of_file(path: &Path) -> io::Result<Content> {
@@ -118,7 +125,15 @@ mod tests {
     #[test]
     fn a_link_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("x")).unwrap();
-        assert!(content_of(dir.path()).unwrap_err().to_string().contains("neither a file nor a folder"));
+        let (folder, link) = (dir.path().join("folder"), dir.path().join("folder/link"));
+        fs::create_dir(&folder).unwrap();
+        for target in ["/etc/passwd", "/etc"] {
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            for path in [&folder, &link] {
+                let message = content_of(path).unwrap_err().to_string();
+                assert!(message.contains("neither a file nor a folder"), "{message}");
+            }
+            fs::remove_file(&link).unwrap();
+        }
     }
 }
