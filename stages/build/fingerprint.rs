@@ -249,7 +249,9 @@ fn skip_item(tokens: &mut impl Iterator<Item = TokenTree>) {
     for token in tokens {
         match token {
             TokenTree::Group(g) if g.delimiter() == Delimiter::Brace => return,
-            TokenTree::Punct(p) if p.as_char() == ';' => return,
+            // A field or a variant ends at a comma. An item with a comma before its body ends too soon, which is
+            // no harm: what is not skipped counts.
+            TokenTree::Punct(p) if matches!(p.as_char(), ';' | ',') => return,
             _ => {}
         }
     }
