@@ -24,6 +24,14 @@ tidy:
 throughput:
     cargo run --release --workspace --example throughput
 
+# Our speed against PyTorch's, side by side (installs PyTorch into target/)
+peers *ARGS:
+    python3 benches/peers/run.py {{ARGS}}
+
+# Our decoder against Hugging Face transformers, on random checkpoints
+checkpoints *ARGS:
+    python3 benches/peers/checkpoints.py {{ARGS}}
+
 # Open the last report
 report:
     xdg-open reports/seq2seq-reward/index.html

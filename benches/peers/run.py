@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Our training, sampling and PPO against PyTorch's, on this machine.
+
+    python3 benches/peers/run.py [--rounds 3] [--seconds 2] [--shapes S M] [--json FILE]
+
+Needs cargo and Python 3.10 or newer; PyTorch is installed into target/peers (some gigabytes). In each round everybody
+runs once, one process after the other, so that a noisy moment meets all alike. Figures are medians over the rounds; a
+ratio is the median of the rounds' ratios.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from environment import HERE, OURS, PYTHON, ROOT, prepare
+
+WORKS = {"training": ["eager", "compile", "bf16"], "sampling": ["eager"], "ppo-1": ["eager"], "ppo-4": ["eager"]}
+
+
+def timed(command):
+    """The last line of a process as JSON, or None if it failed."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        print(f"failed: {command}\n{done.stderr[-2000:]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def same_losses(ours, theirs, variant):
+    """Whether both sides went through the same first steps."""
+    tolerance = 3e-2 if variant == "bf16" else 1e-3
+    return all(abs(a - b) <= tolerance * abs(a) for a, b in zip(ours["losses"], theirs["losses"], strict=True))
+
+
+def measure(shape, work, options):
+    model = ROOT / "target/peers-model" / shape
+    rounds = []
+    for number in range(options.rounds):
+        print(f"{shape} {work}: round {number + 1} of {options.rounds}", file=sys.stderr)
+        figures = {"pipeline": timed([OURS / "peer", shape, work, options.seconds, model])}
+        for variant in WORKS[work]:
+            peer = [PYTHON, HERE / "torch_peer.py", variant, shape, work, options.seconds, model]
+            figures[variant] = timed(peer)
+        rounds.append(figures)
+    rows = []
+    for who in ["pipeline", *WORKS[work]]:
+        found = [(r["pipeline"], r[who]) for r in rounds if r["pipeline"] and r[who]]
+        if not found:
+            rows.append({"shape": shape, "work": work, "who": who, "failed": True})
+            continue
+        row = {
+            "shape": shape,
+            "work": work,
+            "who": who,
+            "ms": statistics.median(theirs["ms"] for _, theirs in found),
+            "tokens_per_second": statistics.median(theirs["tokens"] / theirs["ms"] * 1e3 for _, theirs in found),
+            # How many times faster than this one we are.
+            "ratio": statistics.median(theirs["ms"] / ours["ms"] for ours, theirs in found),
+            "threads": found[0][1]["threads"],
+        }
+        if work == "training":
+            row["same_losses"] = all(same_losses(ours, theirs, who) for ours, theirs in found)
+        rows.append(row)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--shapes", nargs="+", default=["S", "M"])
+    parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
+    parser.add_argument("--json", type=pathlib.Path)
+    options = parser.parse_args()
+    prepare("peer")
+    rows = [row for shape in options.shapes for work in options.works for row in measure(shape, work, options)]
+    print(f"{'shape':<7}{'work':<10}{'who':<10}{'ms':>10}{'tokens/s':>12}{'we are':>10}  losses")
+    for r in rows:
+        head = f"{r['shape']:<7}{r['work']:<10}{r['who']:<10}"
+        if r.get("failed"):
+            print(f"{head}{'failed':>10}")
+            continue
+        losses = {True: "the same", False: "DIFFER", None: ""}[r.get("same_losses")]
+        print(f"{head}{r['ms']:>10.1f}{r['tokens_per_second']:>12.0f}{r['ratio']:>9.2f}x  {losses}")
+    if options.json:
+        options.json.write_text(json.dumps({"rounds": options.rounds, "results": rows}, indent=2) + "\n")
+
+
+main()
