@@ -4,9 +4,9 @@ use crate::backend::{Accelerator, Cpu};
 use crate::error::Result;
 use crate::model::Model;
 use crate::ops::check::{
-    Attend, Embedding, Function, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead, Swiglu, evaluate,
+    Attend, Embedding, Function, Gated, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead, evaluate,
 };
-use crate::ops::{Attention, Fused, Rope};
+use crate::ops::{Attention, Fused, Gate, Rope};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::sync::Arc;
@@ -75,12 +75,13 @@ impl<B: Accelerator> Checker<'_, B> {
         let heads = heads.next_multiple_of(groups);
         let picks: Vec<usize> = (0..2 * rows).map(|_| self.rng.next_u32() as usize % rows).collect();
         let ids = picks.iter().map(|&p| p as u32).collect();
-        self.one("embedding", &[(rows, width)], &Embedding { ids });
+        self.one("embedding", &[(rows, width)], &Embedding { ids, scale: 1.5 });
         self.one("gather", &[(rows, width)], &Gather { rows: picks });
         self.one("rms_norm", &[(rows, width), (1, width)], &RmsNorm {});
         self.one("linear", &[(rows, width), (out, width)], &Linear {});
         self.one("residual", &[(rows, width), (out, width), (rows, out)], &Residual {});
-        self.one("swiglu", &[(rows, 2 * width)], &Swiglu {});
+        self.one("swiglu", &[(rows, 2 * width)], &Gated { gate: Gate::Silu });
+        self.one("geglu", &[(rows, 2 * width)], &Gated { gate: Gate::Gelu });
         let targets = (0..rows).map(|_| self.rng.next_u32() % out as u32).collect();
         self.one("log_prob", &[(rows, width), (out, width)], &LogProb { targets });
         self.one("scalar_head", &[(rows, width), (1, width), (1, 1)], &ScalarHead {});
@@ -88,7 +89,7 @@ impl<B: Accelerator> Checker<'_, B> {
         lens.iter().for_each(|len| starts.push(starts[starts.len() - 1] + len));
         let tokens = starts[starts.len() - 1];
         let longest = lens.iter().copied().max().unwrap_or(0);
-        let rope = Arc::new(Rope::new(longest, 2 * half_dim, 10_000.0));
+        let rope = Arc::new(Rope::new(longest, 2 * half_dim, 10_000.0, None));
         let how = Attention { heads, key_value_heads: groups, head_dim: 2 * half_dim, rope, starts };
         let columns = (heads + 2 * groups) * 2 * half_dim;
         self.one("attention", &[(tokens, columns)], &Attend { how: Arc::new(how) });

@@ -1,12 +1,16 @@
-//! The shape of a decoder, with the names and defaults of Hugging Face's Llama `config.json`.
+//! The shape of a decoder, with the names and defaults of Hugging Face's `config.json`.
 
 use crate::error::{Error, Result};
+use crate::ops::Gate;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// The shape of a decoder (Llama family). Unknown keys are tolerated when it is read.
+/// The shape of a decoder. Unknown keys are tolerated when it is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "HuggingFace")]
+#[serde(try_from = "HuggingFace")]
 pub struct Config {
+    #[serde(rename = "model_type")]
+    pub family: Family,
     pub vocab_size: usize,
     pub hidden_size: usize,
     /// Width of the feed-forward network between its two projections.
@@ -17,11 +21,40 @@ pub struct Config {
     pub num_key_value_heads: usize,
     pub head_dim: usize,
     pub rope_theta: f32,
+    pub rope_scaling: Option<RopeScaling>,
     pub rms_norm_eps: f32,
     /// Whether the language-model head is the embedding matrix itself.
     pub tie_word_embeddings: bool,
     /// The longest sequence, in tokens.
     pub max_position_embeddings: usize,
+}
+
+/// What models of one name have in common beyond sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// A gate of SiLU (Touvron et al., 2023).
+    #[default]
+    Llama,
+    /// A gate of GELU; embeddings times the root of their width; the gains of norms are kept on disk less one
+    /// (Gemma Team, 2024; the first generation).
+    Gemma,
+}
+
+/// How the angles of rotary positions are stretched for texts longer than those of the first training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rope_type", rename_all = "snake_case")]
+pub enum RopeScaling {
+    /// All by the same factor (Chen et al., 2023).
+    Linear { factor: f32 },
+    /// By the factor where a wave is longer than the first training's texts over `low_freq_factor`, not at all where
+    /// it is shorter than these over `high_freq_factor`, and in between by something between (Llama 3.1).
+    Llama3 {
+        factor: f32,
+        low_freq_factor: f32,
+        high_freq_factor: f32,
+        original_max_position_embeddings: usize,
+    },
 }
 
 /// What turns the last hidden states into outputs.
@@ -46,6 +79,8 @@ impl Head {
 /// `config.json` as it comes: what Hugging Face lets a file leave out has their default here.
 #[derive(Deserialize)]
 struct HuggingFace {
+    #[serde(default, rename = "model_type")]
+    family: Family,
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -54,35 +89,56 @@ struct HuggingFace {
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
     rope_theta: Option<f32>,
+    rope_scaling: Option<RopeParameters>,
     rope_parameters: Option<RopeParameters>,
     rms_norm_eps: Option<f32>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
+    tie_word_embeddings: Option<bool>,
     max_position_embeddings: Option<usize>,
 }
 
-/// Where newer files keep `rope_theta`.
+/// Older files have it as `rope_scaling`, newer ones as `rope_parameters`, with the base in it.
 #[derive(Deserialize)]
 struct RopeParameters {
     rope_theta: Option<f32>,
+    #[serde(alias = "type")]
+    rope_type: Option<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
-impl From<HuggingFace> for Config {
-    fn from(c: HuggingFace) -> Config {
-        let nested_theta = c.rope_parameters.and_then(|r| r.rope_theta);
-        Config {
+impl RopeParameters {
+    fn scaling(self) -> serde_json::Result<Option<RopeScaling>> {
+        let Some(kind) = self.rope_type.filter(|kind| kind != "default") else { return Ok(None) };
+        let mut scaling = self.rest;
+        scaling.insert("rope_type".into(), kind.into());
+        serde_json::from_value(scaling.into())
+    }
+}
+
+impl TryFrom<HuggingFace> for Config {
+    type Error = serde_json::Error;
+
+    fn try_from(c: HuggingFace) -> serde_json::Result<Config> {
+        let rope = c.rope_parameters.or(c.rope_scaling);
+        let gemma = c.family == Family::Gemma;
+        let default = |of_gemma: usize, of_llama: usize| if gemma { of_gemma } else { of_llama };
+        let head_dim = default(256, c.hidden_size / c.num_attention_heads.max(1));
+        let rope_theta = c.rope_theta.or(rope.as_ref().and_then(|r| r.rope_theta)).unwrap_or(10_000.0);
+        Ok(Config {
+            family: c.family,
             vocab_size: c.vocab_size,
             hidden_size: c.hidden_size,
             intermediate_size: c.intermediate_size,
             num_hidden_layers: c.num_hidden_layers,
             num_attention_heads: c.num_attention_heads,
             num_key_value_heads: c.num_key_value_heads.unwrap_or(c.num_attention_heads),
-            head_dim: c.head_dim.unwrap_or(c.hidden_size / c.num_attention_heads.max(1)),
-            rope_theta: c.rope_theta.or(nested_theta).unwrap_or(10_000.0),
+            head_dim: c.head_dim.unwrap_or(head_dim),
+            rope_theta,
+            rope_scaling: rope.map(RopeParameters::scaling).transpose()?.flatten(),
             rms_norm_eps: c.rms_norm_eps.unwrap_or(1e-6),
-            tie_word_embeddings: c.tie_word_embeddings,
-            max_position_embeddings: c.max_position_embeddings.unwrap_or(2048),
-        }
+            tie_word_embeddings: c.tie_word_embeddings.unwrap_or(gemma),
+            max_position_embeddings: c.max_position_embeddings.unwrap_or(default(8192, 2048)),
+        })
     }
 }
 
@@ -112,6 +168,18 @@ impl Config {
         )?;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         check(positive(self.rope_theta), "rope_theta", self.rope_theta, || "a number above 0".into())?;
+        if let Some(scaling) = &self.rope_scaling {
+            let (factors, fits) = match *scaling {
+                RopeScaling::Linear { factor } => (vec![factor], true),
+                RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, .. } => {
+                    (vec![factor, low, high], low < high)
+                }
+            };
+            let fits = fits && factors.iter().all(|f| positive(*f));
+            check(fits, "rope_scaling", format!("{scaling:?}"), || {
+                "factors above 0, `low_freq_factor` below `high_freq_factor`".into()
+            })?;
+        }
         check(positive(self.rms_norm_eps), "rms_norm_eps", self.rms_norm_eps, || "a number above 0".into())?;
         let parameters = self.parameter_count(Head::Lm);
         check(parameters <= 1 << 32, "hidden_size", self.hidden_size, || {
@@ -131,6 +199,21 @@ impl Config {
             Head::Scalar => c.hidden_size + 1,
         };
         embedding + c.num_hidden_layers * layer + c.hidden_size + head
+    }
+
+    /// What embeddings are multiplied by before the first layer.
+    pub(crate) fn embedding_scale(&self) -> f32 {
+        match self.family {
+            Family::Llama => 1.0,
+            Family::Gemma => (self.hidden_size as f32).sqrt(),
+        }
+    }
+
+    pub(crate) fn gate(&self) -> Gate {
+        match self.family {
+            Family::Llama => Gate::Silu,
+            Family::Gemma => Gate::Gelu,
+        }
     }
 
     /// Width of one row of queries, keys and values side by side.

@@ -1,4 +1,4 @@
-//! The decoder: Llama's architecture (Touvron et al., 2023) over any implementation of the operations.
+//! The decoder: the architecture of Llama (Touvron et al., 2023) and Gemma over any implementation of the operations.
 
 use crate::batch::Packed;
 use crate::config::{Config, Head};
@@ -55,7 +55,7 @@ impl<O: Ops> Decoder<O> {
             .zip(values)
             .map(|(slot, values)| device.tensor_from_vec(values, (slot.rows, slot.columns)))
             .collect();
-        let rope = Rope::new(config.max_position_embeddings, config.head_dim, config.rope_theta);
+        let rope = Rope::of(&config);
         Decoder { config, head, slots: Arc::new(slots), parameters, rope: Arc::new(rope) }
     }
 
@@ -99,7 +99,7 @@ impl<O: Ops> Decoder<O> {
             starts: batch.starts.clone(),
         });
         let plan = O::plan(self.embedding().device(), &attention);
-        let mut x = O::embedding(self.embedding(), &batch.tokens, tape);
+        let mut x = O::embedding(self.embedding(), &batch.tokens, self.config.embedding_scale(), tape);
         let last = self.config.num_hidden_layers - 1;
         for (index, layer) in self.layers().enumerate() {
             let h = O::rms_norm(x.retaped::<T>(), layer.attention_norm, eps);
@@ -123,7 +123,7 @@ impl<O: Ops> Decoder<O> {
     ) -> Matrix<O::Device, T> {
         let x = O::linear(h, layer.output, Some(x));
         let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, self.config.rms_norm_eps);
-        let h = O::swiglu(O::linear(h, layer.gate_up, None));
+        let h = O::gated(O::linear(h, layer.gate_up, None), self.config.gate());
         O::linear(h, layer.down, Some(x))
     }
 

@@ -43,7 +43,7 @@ pub use backend::{Accelerator, Backend, Cpu};
 #[cfg(feature = "cuda")]
 pub use backend::{Cuda, CudaMixed};
 pub use batch::Batch;
-pub use config::{Config, Head};
+pub use config::{Config, Family, Head, RopeScaling};
 pub use error::{Error, Result};
 pub use model::{Model, TokenStats};
 pub use sample::{Sampled, Sampling};

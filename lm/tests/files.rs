@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use half::{bf16, f16};
-use lm::{Config, Error, Head, Model};
+use lm::{Config, Error, Family, Head, Model, RopeScaling};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -48,8 +48,21 @@ fn write_tensors(dir: &Path, tensors: &Tensors) {
 
 #[test]
 fn a_model_comes_back_as_it_was() {
-    for (head, tied) in [(Head::Lm, true), (Head::Lm, false), (Head::Scalar, true)] {
-        let mut model = Model::new(Config { tie_word_embeddings: tied, ..config() }, head, 3).unwrap();
+    let llama3 = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 16,
+    };
+    for (head, tied, family, rope_scaling) in [
+        (Head::Lm, true, Family::Llama, None),
+        (Head::Lm, false, Family::Llama, Some(RopeScaling::Linear { factor: 2.0 })),
+        (Head::Scalar, true, Family::Llama, Some(llama3)),
+        (Head::Lm, true, Family::Gemma, None),
+        (Head::Scalar, true, Family::Gemma, None),
+    ] {
+        let config = Config { tie_word_embeddings: tied, family, rope_scaling, ..config() };
+        let mut model = Model::new(config, head, 3).unwrap();
         if head == Head::Scalar {
             model.set_scalar_bias(0.3).unwrap();
         }
@@ -102,6 +115,90 @@ fn the_layout_is_that_of_llama() {
     assert_eq!(config_json(dir.path())["architectures"], json!(["LlamaForSequenceClassification"]));
     assert_eq!(config_json(dir.path())["num_labels"], 1);
     assert_eq!(tensors(dir.path())["score.weight"].1, [1, 15]);
+}
+
+#[test]
+fn gemma_keeps_gains_less_one_and_scales_its_embeddings() {
+    let model = Model::new(Config { family: Family::Gemma, ..config() }, Head::Lm, 1).unwrap();
+    let dir = saved(&model);
+    let json = config_json(dir.path());
+    assert_eq!(json["architectures"], json!(["GemmaForCausalLM"]));
+    assert_eq!((&json["model_type"], &json["hidden_act"]), (&json!("gemma"), &json!("gelu_pytorch_tanh")));
+    let gain = &tensors(dir.path())["model.norm.weight"];
+    assert!(gain.2.iter().all(|byte| *byte == 0), "a gain of one is a zero on disk");
+
+    // The same tensors under the other name are another model.
+    let mut llama = json;
+    for (key, value) in [
+        ("architectures", json!(["LlamaForCausalLM"])),
+        ("model_type", json!("llama")),
+        ("hidden_act", json!("silu")),
+    ] {
+        llama[key] = value;
+    }
+    write_config(dir.path(), &llama);
+    assert_ne!(says(&Model::load(dir.path()).unwrap()), says(&model));
+}
+
+#[test]
+fn the_angles_of_positions_are_stretched() {
+    let plain = model(Head::Lm, 1);
+    let dir = saved(&plain);
+    let json = config_json(dir.path());
+    let stretched = |key: &str, value: Value| {
+        let mut changed = json.clone();
+        changed[key] = value;
+        write_config(dir.path(), &changed);
+        says(&Model::load(dir.path()).unwrap())
+    };
+    let linear = json!({ "rope_type": "linear", "factor": 2.0 });
+    let twice = stretched("rope_scaling", linear.clone());
+    assert_ne!(twice, says(&plain));
+    let mut newer = linear;
+    newer["rope_theta"] = json!(10_000.0);
+    assert_eq!(stretched("rope_parameters", newer), twice);
+    // Of no more texts than at first: nothing is stretched that fits in them.
+    let llama3 = |original: usize| {
+        json!({
+            "rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": original,
+        })
+    };
+    assert_eq!(stretched("rope_scaling", llama3(1 << 30)), says(&plain));
+    assert_eq!(stretched("rope_scaling", llama3(1)), twice);
+    assert_eq!(stretched("rope_scaling", json!({ "type": "linear", "factor": 2.0 })), twice);
+}
+
+#[test]
+fn tensors_may_lie_in_several_files() {
+    let model = model(Head::Lm, 1);
+    let dir = saved(&model);
+    let all = tensors(dir.path());
+    fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    let mut map = serde_json::Map::new();
+    for part in 0..3 {
+        let file = format!("model-{:05}-of-00003.safetensors", part + 1);
+        let some: Vec<_> = all.iter().skip(part).step_by(3).collect();
+        map.extend(some.iter().map(|(name, _)| ((*name).clone(), file.clone().into())));
+        let views = some.iter().map(|(n, (d, s, b))| (n, TensorView::new(*d, s.clone(), b).unwrap()));
+        fs::write(dir.path().join(file), safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+    let index = |map: &serde_json::Map<String, Value>| {
+        let json = json!({ "metadata": { "total_size": 1 }, "weight_map": map });
+        fs::write(dir.path().join("model.safetensors.index.json"), json.to_string()).unwrap();
+    };
+    index(&map);
+    assert_eq!(says(&Model::load(dir.path()).unwrap()), says(&model));
+
+    let mut missing = map.clone();
+    missing.remove("model.norm.weight");
+    index(&missing);
+    refuses(dir.path(), &["index.json", "model.norm.weight"]);
+    for outside in ["../model.safetensors", "/etc/passwd", "a/b", "..", ""] {
+        map.insert("model.norm.weight".into(), outside.into());
+        index(&map);
+        refuses(dir.path(), &["index.json", "same folder"]);
+    }
 }
 
 #[test]
@@ -159,6 +256,8 @@ fn what_the_decoder_does_not_compute_is_refused() {
         ("hidden_act", json!("gelu")),
         ("model_type", json!("mamba")),
         ("rope_scaling", json!({ "rope_type": "yarn", "factor": 4.0 })),
+        ("rope_scaling", json!({ "rope_type": "linear" })),
+        ("rope_scaling", json!({ "rope_type": "linear", "factor": -1.0 })),
         ("attention_bias", json!(true)),
         ("architectures", json!(["GPT2LMHeadModel"])),
         ("hidden_size", json!(-3)),

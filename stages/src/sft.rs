@@ -1,6 +1,6 @@
 //! Supervised fine-tuning: a policy that imitates demonstrations.
 
-use lm::{Batch, Config, Head, Model, Tokenizer};
+use lm::{Batch, Config, Family, Head, Model, Tokenizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,7 @@ impl Default for Params {
 impl Size {
     fn config(&self, vocab_size: usize) -> Config {
         Config {
+            family: Family::Llama,
             vocab_size,
             hidden_size: self.width,
             intermediate_size: self.feed_forward,
@@ -82,6 +83,7 @@ impl Size {
             num_key_value_heads: self.kv_heads,
             head_dim: self.width / self.heads,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             rms_norm_eps: 1e-5,
             tie_word_embeddings: true,
             max_position_embeddings: self.context,

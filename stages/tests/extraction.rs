@@ -1,6 +1,6 @@
 //! Reward extraction in one pass against the paper's procedure, carried out literally.
 
-use lm::{Config, Head, Model, Sampling, Tokenizer};
+use lm::{Config, Family, Head, Model, Sampling, Tokenizer};
 use stages::{
     contract::derive_seed,
     episode::Episode,
@@ -17,6 +17,7 @@ fn codec() -> Codec {
 /// An untrained model whose weights are large enough for its opinions to differ from token to token.
 fn reward_model(codec: &Codec, seed: u64) -> Model {
     let config = Config {
+        family: Family::Llama,
         vocab_size: codec.tokenizer.vocab_size(),
         hidden_size: 16,
         intermediate_size: 24,
@@ -25,6 +26,7 @@ fn reward_model(codec: &Codec, seed: u64) -> Model {
         num_key_value_heads: 1,
         head_dim: 8,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tie_word_embeddings: true,
         max_position_embeddings: 64,

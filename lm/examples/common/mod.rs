@@ -1,6 +1,6 @@
 //! Models and batches to measure with.
 
-use lm::{Batch, Config};
+use lm::{Batch, Config, Family};
 
 pub struct Shape {
     pub name: &'static str,
@@ -18,6 +18,7 @@ pub const S: Shape =
 impl Shape {
     pub fn config(&self) -> Config {
         Config {
+            family: Family::Llama,
             vocab_size: self.vocabulary,
             hidden_size: self.width,
             // Llama's ratio, in whole vectors.
@@ -27,6 +28,7 @@ impl Shape {
             num_key_value_heads: self.heads,
             head_dim: self.width / self.heads,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             rms_norm_eps: 1e-5,
             tie_word_embeddings: true,
             max_position_embeddings: self.length,

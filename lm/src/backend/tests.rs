@@ -3,7 +3,7 @@
 use super::sealed::{Handle, Sealed};
 use super::{Accelerator, Backend, Cpu};
 use crate::ops::Composed;
-use crate::{AdamW, Batch, Config, Error, Head, Model, Sampled, Sampling, Schedule, Trainer};
+use crate::{AdamW, Batch, Config, Error, Family, Head, Model, Sampled, Sampling, Schedule, Trainer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -29,6 +29,7 @@ const VOCABULARY: u32 = 23;
 
 fn model(head: Head, tied: bool) -> Model {
     let config = Config {
+        family: Family::Llama,
         vocab_size: VOCABULARY as usize,
         hidden_size: 15,
         intermediate_size: 21,
@@ -37,6 +38,7 @@ fn model(head: Head, tied: bool) -> Model {
         num_key_value_heads: 2,
         head_dim: 6,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tie_word_embeddings: tied,
         max_position_embeddings: 64,
@@ -180,7 +182,6 @@ fn what_panics_on_a_device_is_an_error() {
     assert_eq!(<<Cpu as Sealed>::Engine as Engine>::guard(|| 3).unwrap(), 3);
 }
 
-#[cfg(feature = "mixed")]
 mod mixed {
     use super::*;
     use crate::ops::composed::Half;

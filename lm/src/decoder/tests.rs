@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::batch::Batch;
+use crate::config::Family;
 use crate::ops::{Composed, Fused};
 use dfdx::prelude::{Backward, Cpu, HasShape, NoneTape, OwnedTape, SumTo, TensorFromVec};
 use rand_chacha::ChaCha8Rng;
@@ -24,8 +25,9 @@ struct Case {
 }
 
 impl Case {
-    fn new(head: Head, tied: bool, seed: u64) -> Case {
+    fn new(head: Head, tied: bool, family: Family, seed: u64) -> Case {
         let config = Config {
+            family,
             vocab_size: 13,
             hidden_size: 11,
             intermediate_size: 19,
@@ -34,6 +36,7 @@ impl Case {
             num_key_value_heads: 2,
             head_dim: 6,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             rms_norm_eps: 1e-5,
             tie_word_embeddings: tied,
             max_position_embeddings: 80,
@@ -79,10 +82,15 @@ impl Case {
 }
 
 fn cases() -> impl Iterator<Item = Case> {
-    [(Head::Lm, true), (Head::Lm, false), (Head::Scalar, true)]
-        .into_iter()
-        .enumerate()
-        .map(|(seed, (head, tied))| Case::new(head, tied, seed as u64))
+    [
+        (Head::Lm, true, Family::Llama),
+        (Head::Lm, false, Family::Llama),
+        (Head::Scalar, true, Family::Llama),
+        (Head::Lm, true, Family::Gemma),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(seed, (head, tied, family))| Case::new(head, tied, family, seed as u64))
 }
 
 fn norm(x: &[f32]) -> f32 {

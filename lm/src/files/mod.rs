@@ -2,5 +2,7 @@
 
 mod hugging_face;
 mod tensors;
+mod weights;
 
 pub(crate) use tensors::{Named, TensorFile, write_atomically, write_tensors};
+pub(crate) use weights::{SINGLE, Weights};

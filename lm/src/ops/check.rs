@@ -1,6 +1,6 @@
 //! Each operation as a function of plain matrices, so that implementations can be held against each other.
 
-use super::{Attention, Matrix, Ops, Vector};
+use super::{Attention, Gate, Matrix, Ops, Vector};
 use dfdx::prelude::*;
 use std::sync::Arc;
 
@@ -51,11 +51,13 @@ fn column<D: Device<f32>>(y: Vector<D, OwnedTape<f32, D>>) -> Traced<D> {
     y.reshape_like(&shape)
 }
 
-function!(Embedding { ids: Vec<u32> }, |self, x| O::embedding(&x[0], &self.ids, OwnedTape::default()));
+function!(Embedding { ids: Vec<u32>, scale: f32 }, |self, x| {
+    O::embedding(&x[0], &self.ids, self.scale, OwnedTape::default())
+});
 function!(RmsNorm {}, |self, x| O::rms_norm(traced(&x[0]), &x[1], 1e-5));
 function!(Linear {}, |self, x| O::linear(traced(&x[0]), &x[1], None));
 function!(Residual {}, |self, x| O::linear(traced(&x[0]), &x[1], Some(traced(&x[2]))));
-function!(Swiglu {}, |self, x| O::swiglu(traced(&x[0])));
+function!(Gated { gate: Gate }, |self, x| O::gated(traced(&x[0]), self.gate));
 function!(Attend { how: Arc<Attention> }, |self, x| {
     O::attend(traced(&x[0]), &O::plan(x[0].device(), &self.how))
 });

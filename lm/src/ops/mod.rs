@@ -34,6 +34,20 @@ pub(crate) struct Attention {
     pub starts: Vec<usize>,
 }
 
+/// What a gate of the feed-forward network does to its input: `x sigmoid(k(x))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// `k(x) = x`: SwiGLU.
+    Silu,
+    /// `k(x) = sqrt(8 / pi) (x + 0.044715 x^3)`: GeGLU, with GELU by its tangent (Hendrycks and Gimpel, 2016), for
+    /// `(1 + tanh(u)) / 2 = sigmoid(2 u)`.
+    Gelu,
+}
+
+/// The factors of [`Gate::Gelu`].
+pub(crate) const GELU_SLOPE: f32 = 1.595_769_2;
+pub(crate) const GELU_CUBE: f32 = 0.044_715;
+
 /// The differentiable functions of a decoder. Parameters come without a tape; their gradients are found by
 /// their identity. All matrices are row-major; weights are `[out, in]`, gains `[1, width]`.
 pub(crate) trait Ops: 'static {
@@ -42,10 +56,11 @@ pub(crate) trait Ops: 'static {
     /// What attention prepares once for a batch.
     type Plan;
 
-    /// Rows of `weight` picked by `ids`: `[ids, width]`.
+    /// Rows of `weight` picked by `ids`, times `scale`: `[ids, width]`.
     fn embedding<T: Tape<f32, Self::Device>>(
         weight: &Matrix<Self::Device>,
         ids: &[u32],
+        scale: f32,
         tape: T,
     ) -> Matrix<Self::Device, T>;
 
@@ -63,8 +78,8 @@ pub(crate) trait Ops: 'static {
         residual: Option<Matrix<Self::Device, T>>,
     ) -> Matrix<Self::Device, T>;
 
-    /// `silu(gate) * up` for rows of `[gate | up]` (Shazeer, 2020).
-    fn swiglu<T: Tape<f32, Self::Device>>(x: Matrix<Self::Device, T>) -> Matrix<Self::Device, T>;
+    /// `f(gate) * up` for rows of `[gate | up]` (Shazeer, 2020).
+    fn gated<T: Tape<f32, Self::Device>>(x: Matrix<Self::Device, T>, gate: Gate) -> Matrix<Self::Device, T>;
 
     /// Prepares [`Ops::attend`].
     fn plan(device: &Self::Device, how: &Arc<Attention>) -> Self::Plan;

@@ -1,5 +1,28 @@
 //! Rotary position embeddings (Su et al., 2021), in Llama's layout: the halves of a head are the pairs.
 
+use crate::config::{Config, RopeScaling};
+use std::f64::consts::TAU;
+
+impl RopeScaling {
+    /// Positions by which a pair turns one radian, given what these are without scaling.
+    fn stretched(self, period: f64) -> f64 {
+        match self {
+            RopeScaling::Linear { factor } => period * f64::from(factor),
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => {
+                let (low, high) = (f64::from(low_freq_factor), f64::from(high_freq_factor));
+                let waves = original_max_position_embeddings as f64 / (TAU * period);
+                let kept = ((waves - low) / (high - low)).clamp(0.0, 1.0);
+                period / ((1.0 - kept) / f64::from(factor) + kept)
+            }
+        }
+    }
+}
+
 /// Cosines and sines for each position and pair.
 pub(crate) struct Rope {
     half: usize,
@@ -15,12 +38,19 @@ pub(crate) enum Turn {
 }
 
 impl Rope {
-    pub fn new(positions: usize, head_dim: usize, theta: f32) -> Rope {
+    /// The table of a model.
+    pub fn of(config: &Config) -> Rope {
+        Rope::new(config.max_position_embeddings, config.head_dim, config.rope_theta, config.rope_scaling)
+    }
+
+    pub fn new(positions: usize, head_dim: usize, theta: f32, scaling: Option<RopeScaling>) -> Rope {
         let half = head_dim / 2;
-        let angle = |i: usize| {
-            let (position, pair) = ((i / half) as f64, (i % half) as f64);
-            position / f64::from(theta).powf(pair / half as f64)
-        };
+        let periods = (0..half).map(|pair| {
+            let period = f64::from(theta).powf(pair as f64 / half as f64);
+            scaling.map_or(period, |scaling| scaling.stretched(period))
+        });
+        let periods: Vec<f64> = periods.collect();
+        let angle = |i: usize| (i / half) as f64 / periods[i % half];
         let table = |f: fn(f64) -> f64| (0..positions * half).map(|i| f(angle(i)) as f32).collect();
         Rope { half, cos: table(f64::cos), sin: table(f64::sin) }
     }

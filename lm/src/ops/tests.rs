@@ -1,7 +1,7 @@
 //! The fused operations against the composed ones and against finite differences.
 
 use super::check::{
-    Attend, Embedding, Function, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead, Swiglu,
+    Attend, Embedding, Function, Gated, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead,
 };
 use super::composed::Composed;
 use super::*;
@@ -85,7 +85,7 @@ fn picking_rows() {
         let (n, rows, width) = (case.between(1, 40), case.between(1, 20), case.between(1, 40));
         let picks: Vec<usize> = (0..n).map(|_| case.below(rows)).collect();
         let ids = picks.iter().map(|&p| p as u32).collect();
-        check("embedding", &mut case, &[(rows, width)], Embedding { ids });
+        check("embedding", &mut case, &[(rows, width)], Embedding { ids, scale: 1.5 });
         check("gather", &mut case, &[(rows, width)], Gather { rows: picks });
     }
 }
@@ -95,7 +95,8 @@ fn rows_by_themselves() {
     for mut case in cases() {
         let (n, width) = (case.between(1, 300), case.between(1, 50));
         check("rms_norm", &mut case, &[(n, width), (1, width)], RmsNorm {});
-        check("swiglu", &mut case, &[(n, 2 * width)], Swiglu {});
+        check("swiglu", &mut case, &[(n, 2 * width)], Gated { gate: Gate::Silu });
+        check("geglu", &mut case, &[(n, 2 * width)], Gated { gate: Gate::Gelu });
         check("scalar_head", &mut case, &[(n, width), (1, width), (1, 1)], ScalarHead {});
     }
 }
@@ -121,7 +122,7 @@ fn attention() {
             starts.push(starts[starts.len() - 1] + case.between(1, 70));
         }
         let tokens = starts[starts.len() - 1];
-        let rope = Arc::new(Rope::new(70, head_dim, 10_000.0));
+        let rope = Arc::new(Rope::new(70, head_dim, 10_000.0, None));
         let heads = groups * sharing;
         let how = Arc::new(Attention { heads, key_value_heads: groups, head_dim, rope, starts });
         let width = (heads + 2 * groups) * head_dim;

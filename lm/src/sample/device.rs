@@ -148,7 +148,12 @@ fn go_on<D: Device<f32>, P: Product<D>>(
     let device = decoder.embedding().device();
     let capacity = cache.layers[0].0.shape().1;
     let step = Step::new(device, &decoder.config, &decoder.rope, &rows.positions, capacity);
-    let x = Composed::<D, P>::embedding(decoder.embedding(), &rows.tokens, NoneTape);
+    let x = Composed::<D, P>::embedding(
+        decoder.embedding(),
+        &rows.tokens,
+        decoder.config.embedding_scale(),
+        NoneTape,
+    );
     logits(decoder, x, None, |layer, qkv| cache.attend(layer, &qkv, &step))
 }
 
@@ -189,7 +194,12 @@ fn read_prompts<D: Device<f32>, P: Product<D>>(
     let attention = Attention { heads, key_value_heads: groups, head_dim: dim, rope, starts };
     let plan = Composed::<D, P>::plan(device, &Arc::new(attention));
     let mut cache = Cache { layers: vec![], groups };
-    let x = Composed::<D, P>::embedding(decoder.embedding(), &prompts.concat(), NoneTape);
+    let x = Composed::<D, P>::embedding(
+        decoder.embedding(),
+        &prompts.concat(),
+        config.embedding_scale(),
+        NoneTape,
+    );
     let logits = logits(decoder, x, Some(&last), |_, qkv| {
         let value: Block<D> = pick::<D, NoneTape>(&qkv, dim, &values).reshape_like(&(blocks, capacity, dim));
         cache.layers.push((keys.of::<NoneTape>(&qkv) * filled.clone(), value * filled.clone()));

@@ -144,6 +144,7 @@ impl<'a> Generation<'a> {
         let config = &decoder.config;
         let (n, width, qkv_width) = (rows.tokens.len(), config.hidden_size, config.qkv_width());
         let (eps, inner) = (config.rms_norm_eps, config.intermediate_size);
+        let (scale, gate) = (config.embedding_scale(), config.gate());
         let heads_width = config.num_attention_heads * config.head_dim;
         let zeros = |columns: usize| vec![0.0; n * columns];
         let (mut x, mut h) = (zeros(width), zeros(width));
@@ -152,7 +153,8 @@ impl<'a> Generation<'a> {
         let longest = self.caches.iter().map(Cache::scratch_len).max().unwrap_or(0);
         let mut scratch = vec![0.0; longest];
         for (x, &token) in x.chunks_exact_mut(width).zip(&rows.tokens) {
-            x.copy_from_slice(&view(decoder.embedding())[token as usize * width..][..width]);
+            let row = &view(decoder.embedding())[token as usize * width..][..width];
+            x.iter_mut().zip(row).for_each(|(x, row)| *x = row * scale);
         }
         for (index, (layer, weights)) in decoder.layers().zip(&self.weights.layers).enumerate() {
             norm(&x, layer.attention_norm, eps, &mut h);
@@ -165,7 +167,7 @@ impl<'a> Generation<'a> {
             norm(&x, layer.mlp_norm, eps, &mut h);
             weights.gate_up.apply(&h, &mut gate_up, Old::Overwrite);
             for (y, x) in gated.chunks_exact_mut(inner).zip(gate_up.chunks_exact(2 * inner)) {
-                kernels::swiglu(x, y);
+                kernels::gated(gate, x, y);
             }
             weights.down.apply(&gated, &mut x, Old::Add);
         }

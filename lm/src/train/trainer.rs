@@ -142,3 +142,21 @@ impl<B: Backend> Trainer<B> {
         self.pending.is_some()
     }
 }
+
+impl Trainer {
+    /// What was accumulated and not applied yet: the gradient of each tensor, as files name and shape them; empty
+    /// before [`Trainer::accumulate`]. For looking at.
+    pub fn gradients(&self) -> Vec<(String, Vec<f32>)> {
+        let gradients = self.pending.iter().flat_map(|pending| &pending.gradients);
+        let mut named = vec![];
+        for (slot, gradient) in self.model.decoder.slots.iter().zip(gradients) {
+            let mut rest = &gradient[..];
+            for (name, rows) in &slot.parts {
+                let (part, after) = rest.split_at(rows * slot.columns);
+                named.push((name.clone(), part.to_vec()));
+                rest = after;
+            }
+        }
+        named
+    }
+}

@@ -1,7 +1,7 @@
 //! Small models and batches for the tests of the public face.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses some of this")]
 
-use lm::{AdamW, Batch, Config, Head, Model, Schedule, Trainer};
+use lm::{AdamW, Batch, Config, Family, Head, Model, Schedule, Trainer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -10,6 +10,7 @@ pub const VOCABULARY: u32 = 23;
 /// Grouped queries, an odd width, and heads that do not add up to it.
 pub fn config() -> Config {
     Config {
+        family: Family::Llama,
         vocab_size: VOCABULARY as usize,
         hidden_size: 15,
         intermediate_size: 21,
@@ -18,6 +19,7 @@ pub fn config() -> Config {
         num_key_value_heads: 2,
         head_dim: 6,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tie_word_embeddings: false,
         max_position_embeddings: 64,

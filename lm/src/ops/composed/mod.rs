@@ -7,10 +7,10 @@
 pub(crate) mod attention;
 mod product;
 
-use super::{Attention, Matrix, Ops, Vector};
+use super::{Attention, GELU_CUBE, GELU_SLOPE, Gate, Matrix, Ops, Vector};
 use attention::Plan;
 use dfdx::prelude::*;
-#[cfg(feature = "mixed")]
+#[cfg(any(test, feature = "cuda"))]
 pub(crate) use product::Half;
 pub(crate) use product::{Full, Product};
 use std::marker::PhantomData;
@@ -26,9 +26,9 @@ impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
     type Device = D;
     type Plan = Plan<D>;
 
-    fn embedding<T: Tape<f32, D>>(weight: &Matrix<D>, ids: &[u32], tape: T) -> Matrix<D, T> {
+    fn embedding<T: Tape<f32, D>>(weight: &Matrix<D>, ids: &[u32], scale: f32, tape: T) -> Matrix<D, T> {
         let rows: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
-        Self::gather(weight.clone().put_tape(tape), &rows)
+        Self::gather(weight.clone().put_tape(tape), &rows) * scale
     }
 
     fn rms_norm<T: Tape<f32, D>>(x: Matrix<D, T>, gain: &Matrix<D>, eps: f32) -> Matrix<D, T> {
@@ -51,11 +51,18 @@ impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
         }
     }
 
-    fn swiglu<T: Tape<f32, D>>(x: Matrix<D, T>) -> Matrix<D, T> {
+    fn gated<T: Tape<f32, D>>(x: Matrix<D, T>, gate: Gate) -> Matrix<D, T> {
         let half = x.shape().1 / 2;
-        let gate = x.retaped::<T>().slice((.., ..half));
+        let y = x.retaped::<T>().slice((.., ..half));
         let up = x.slice((.., half..));
-        gate.retaped::<T>().sigmoid() * gate * up
+        let k = match gate {
+            Gate::Silu => y.retaped::<T>(),
+            Gate::Gelu => {
+                let cube = y.retaped::<T>().square() * y.retaped::<T>();
+                (cube * GELU_CUBE + y.retaped::<T>()) * GELU_SLOPE
+            }
+        };
+        k.sigmoid() * y * up
     }
 
     fn plan(device: &D, how: &Arc<Attention>) -> Plan<D> {

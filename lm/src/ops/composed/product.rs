@@ -1,7 +1,7 @@
 //! Products with weights, in full or in mixed precision.
 
 use super::Matrix;
-#[cfg(feature = "mixed")]
+#[cfg(any(test, feature = "cuda"))]
 use dfdx::dtypes::f16;
 use dfdx::prelude::*;
 
@@ -24,10 +24,10 @@ impl<D: Device<f32>> Product<D> for Full {
 /// dfdx does not record conversions, so that the gradient is recorded here. What comes back to a product is
 /// divided by its greatest element before it is rounded and the results are multiplied by it: small gradients
 /// stay within `f16`, and there is no loss scale to tune.
-#[cfg(feature = "mixed")]
+#[cfg(any(test, feature = "cuda"))]
 pub struct Half;
 
-#[cfg(feature = "mixed")]
+#[cfg(any(test, feature = "cuda"))]
 impl<D: Device<f32> + Device<f16>> Product<D> for Half {
     fn product<T: Tape<f32, D>>(x: Matrix<D, T>, weight: &Matrix<D>) -> Matrix<D, T> {
         let (x, mut tape) = x.split_tape();
@@ -59,7 +59,7 @@ impl<D: Device<f32> + Device<f16>> Product<D> for Half {
 
 /// Adds to a gradient. dfdx gives no way to write a tensor to one, except as the gradient of something: here of
 /// `sum(zeros * delta)` for `zeros`, added to what is there.
-#[cfg(feature = "mixed")]
+#[cfg(any(test, feature = "cuda"))]
 fn add_to<D: Device<f32>>(slot: &mut <D as Storage<f32>>::Vec, delta: Matrix<D>) -> Result<(), D::Err> {
     let zeros: Matrix<D> = delta.device().try_zeros_like(&delta)?;
     let mut gradients = Gradients::leaky();

@@ -1,15 +1,20 @@
 //! Rows of a table, picked by token.
 
 use super::view::view;
-use super::{Cpu, Matrix, Tape, add, take, tensor};
+use super::{Cpu, Matrix, Tape, take, tensor};
 use dfdx::prelude::{HasShape, PutTape};
 
-pub(super) fn embedding<T: Tape<f32, Cpu>>(weight: &Matrix<Cpu>, ids: &[u32], mut tape: T) -> Matrix<Cpu, T> {
+pub(super) fn embedding<T: Tape<f32, Cpu>>(
+    weight: &Matrix<Cpu>,
+    ids: &[u32],
+    scale: f32,
+    mut tape: T,
+) -> Matrix<Cpu, T> {
     let width = weight.shape().1;
     let table = view(weight);
     let mut y = Vec::with_capacity(ids.len() * width);
     for &id in ids {
-        y.extend_from_slice(&table[id as usize * width..][..width]);
+        y.extend(table[id as usize * width..][..width].iter().map(|x| x * scale));
     }
     let y = tensor(weight, y, (ids.len(), width));
     let (out, weight, ids) = (y.ghost(), weight.ghost(), ids.to_vec());
@@ -17,7 +22,9 @@ pub(super) fn embedding<T: Tape<f32, Cpu>>(weight: &Matrix<Cpu>, ids: &[u32], mu
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let dw = gradients.get_or_alloc_mut(&weight)?;
         for (dy, &id) in dy.chunks_exact(width).zip(&ids) {
-            add(&mut dw[id as usize * width..][..width], dy);
+            for (dw, dy) in dw[id as usize * width..][..width].iter_mut().zip(dy) {
+                *dw += dy * scale;
+            }
         }
         Ok(())
     });

@@ -1,5 +1,7 @@
 //! Arithmetic on rows, in blocks that the compiler turns into vector instructions. Sums have a fixed order.
 
+use crate::ops::{GELU_CUBE, GELU_SLOPE, Gate};
+
 const LANES: usize = 16;
 
 /// `e^x` within 2 units in the last place, between `f32`'s smallest normal number and its greatest.
@@ -120,22 +122,70 @@ pub(crate) fn rms_norm(x: &[f32], gain: &[f32], eps: f32, y: &mut [f32]) -> f32 
     scale
 }
 
-/// Writes `silu(gate) * up` for one row of `[gate | up]`.
-#[inline(always)]
-pub(crate) fn swiglu(x: &[f32], y: &mut [f32]) {
-    let (gate, up) = x.split_at(y.len());
-    for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
-        *y = gate * sigmoid(gate) * up;
+/// `k` of a [`Gate`], and its slope.
+trait Curve {
+    fn k(x: f32) -> f32;
+    fn slope(x: f32) -> f32;
+}
+
+struct Silu;
+
+impl Curve for Silu {
+    #[inline(always)]
+    fn k(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    fn slope(_: f32) -> f32 {
+        1.0
     }
 }
 
-/// Adds to `dx` the gradient that [`swiglu`] sends to `x`, given that of its result.
+struct Gelu;
+
+impl Curve for Gelu {
+    #[inline(always)]
+    fn k(x: f32) -> f32 {
+        GELU_SLOPE * (x + GELU_CUBE * (x * x * x))
+    }
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        GELU_SLOPE * (1.0 + 3.0 * GELU_CUBE * (x * x))
+    }
+}
+
+/// Writes `f(gate) * up` for one row of `[gate | up]`.
 #[inline(always)]
-pub(crate) fn add_swiglu_gradient(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub(crate) fn gated(gate: Gate, x: &[f32], y: &mut [f32]) {
+    match gate {
+        Gate::Silu => gated_by::<Silu>(x, y),
+        Gate::Gelu => gated_by::<Gelu>(x, y),
+    }
+}
+
+#[inline(always)]
+fn gated_by<C: Curve>(x: &[f32], y: &mut [f32]) {
+    let (gate, up) = x.split_at(y.len());
+    for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+        *y = gate * sigmoid(C::k(gate)) * up;
+    }
+}
+
+/// Adds to `dx` the gradient that [`gated`] sends to `x`, given that of its result.
+#[inline(always)]
+pub(crate) fn add_gated_gradient(gate: Gate, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    match gate {
+        Gate::Silu => add_gradient_by::<Silu>(x, dy, dx),
+        Gate::Gelu => add_gradient_by::<Gelu>(x, dy, dx),
+    }
+}
+
+#[inline(always)]
+fn add_gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     let ((gate, up), (dgate, dup)) = (x.split_at(dy.len()), dx.split_at_mut(dy.len()));
     let terms = |gate: f32, up: f32, dy: f32| {
-        let s = sigmoid(gate);
-        (dy * up * s * (1.0 + gate * (1.0 - s)), dy * gate * s)
+        let s = sigmoid(C::k(gate));
+        (dy * up * s * (1.0 + gate * (1.0 - s) * C::slope(gate)), dy * gate * s)
     };
     let blocks = dy.len() / LANES * LANES;
     for at in (0..blocks).step_by(LANES) {

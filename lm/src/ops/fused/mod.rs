@@ -6,6 +6,7 @@
 
 mod attention;
 mod embedding;
+mod gated;
 mod gather;
 pub(crate) mod kernels;
 mod linear;
@@ -14,10 +15,9 @@ pub(crate) mod matmul;
 pub(crate) mod parallel;
 mod rms_norm;
 mod scalar_head;
-mod swiglu;
 pub(crate) mod view;
 
-use super::{Attention, Matrix, Ops, Vector};
+use super::{Attention, Gate, Matrix, Ops, Vector};
 use dfdx::prelude::{Cpu, Shape, Storage, Tape, Tensor, TensorFromVec};
 use std::sync::Arc;
 
@@ -43,8 +43,13 @@ impl Ops for Fused {
     type Device = Cpu;
     type Plan = Arc<Attention>;
 
-    fn embedding<T: Tape<f32, Cpu>>(weight: &Matrix<Cpu>, ids: &[u32], tape: T) -> Matrix<Cpu, T> {
-        embedding::embedding(weight, ids, tape)
+    fn embedding<T: Tape<f32, Cpu>>(
+        weight: &Matrix<Cpu>,
+        ids: &[u32],
+        scale: f32,
+        tape: T,
+    ) -> Matrix<Cpu, T> {
+        embedding::embedding(weight, ids, scale, tape)
     }
 
     fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>, eps: f32) -> Matrix<Cpu, T> {
@@ -59,8 +64,8 @@ impl Ops for Fused {
         linear::linear(x, weight, residual)
     }
 
-    fn swiglu<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>) -> Matrix<Cpu, T> {
-        swiglu::swiglu(x)
+    fn gated<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gate: Gate) -> Matrix<Cpu, T> {
+        gated::gated(x, gate)
     }
 
     fn plan(_: &Cpu, how: &Arc<Attention>) -> Arc<Attention> {

@@ -1,17 +1,17 @@
 //! The gate of the feed-forward network.
 
 use super::view::view;
-use super::{Cpu, Matrix, ROWS, Tape, kernels, parallel::each, take, tensor};
+use super::{Cpu, Gate, Matrix, ROWS, Tape, kernels, parallel::each, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
-pub(super) fn swiglu<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>) -> Matrix<Cpu, T> {
+pub(super) fn gated<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gate: Gate) -> Matrix<Cpu, T> {
     let (x, mut tape) = x.split_tape();
     let (rows, width) = (x.shape().0, x.shape().1 / 2);
     let (wide, narrow) = (2 * width, width);
     let mut y = vec![0.0; rows * narrow];
     each(y.chunks_mut(ROWS * narrow).zip(view(&x).chunks(ROWS * wide)), |(y, x)| {
         for (y, x) in y.chunks_exact_mut(narrow).zip(x.chunks_exact(wide)) {
-            kernels::swiglu(x, y);
+            kernels::gated(gate, x, y);
         }
     });
     let y = tensor(&x, y, (rows, narrow));
@@ -23,7 +23,7 @@ pub(super) fn swiglu<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>) -> Matrix<Cpu, T> {
         each(dx.chunks_mut(ROWS * wide).zip(inputs), |(dx, (x, dy))| {
             let rows = dx.chunks_exact_mut(wide).zip(x.chunks_exact(wide)).zip(dy.chunks_exact(narrow));
             for ((dx, x), dy) in rows {
-                kernels::add_swiglu_gradient(x, dy, dx);
+                kernels::add_gated_gradient(gate, x, dy, dx);
             }
         });
         Ok(())

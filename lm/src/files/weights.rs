@@ -1,0 +1,85 @@
+//! The tensors of a model's folder: in one file, or in several that an index names.
+
+use super::TensorFile;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// The file that holds all tensors, where there is one.
+pub(crate) const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Tensors by name. Of several files one is in memory at a time: neighbours lie together.
+pub(crate) struct Weights {
+    folder: PathBuf,
+    /// The file of each tensor; empty where all are in one.
+    files: BTreeMap<String, String>,
+    open: Option<(String, TensorFile)>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Weights {
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Format`] if there is neither a file of tensors nor a sound index.
+    pub fn open(folder: &Path) -> Result<Weights> {
+        let mut weights = Weights { folder: folder.into(), files: BTreeMap::new(), open: None };
+        let index = folder.join(INDEX);
+        if folder.join(SINGLE).exists() || !index.exists() {
+            weights.file(SINGLE)?;
+            return Ok(weights);
+        }
+        let text = fs::read_to_string(&index).map_err(Error::io(&index))?;
+        let Index { weight_map } = serde_json::from_str(&text)
+            .map_err(|e| Error::format(&index, e, "an index: `weight_map` from tensors to files"))?;
+        // The index comes from elsewhere: it must not lead out of the folder.
+        let plain = |file: &&String| {
+            let mut parts = Path::new(file.as_str()).components();
+            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        };
+        if let Some(file) = weight_map.values().find(|file| !plain(file)) {
+            return Err(Error::format(
+                &index,
+                format!("the file `{file}`"),
+                "names of files in the same folder",
+            ));
+        }
+        weights.files = weight_map;
+        Ok(weights)
+    }
+
+    pub fn has(&mut self, name: &str) -> Result<bool> {
+        match self.place(name) {
+            Some(file) => self.file(&file)?.has(name),
+            None => Ok(false),
+        }
+    }
+
+    /// As [`TensorFile::append`].
+    pub fn append(&mut self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
+        let Some(file) = self.place(name) else {
+            let (found, expected) = (format!("no tensor `{name}`"), format!("a file for `{name}`"));
+            return Err(Error::format(&self.folder.join(INDEX), found, expected));
+        };
+        self.file(&file)?.append(name, shape, values)
+    }
+
+    /// The file that should have a tensor.
+    fn place(&self, name: &str) -> Option<String> {
+        if self.files.is_empty() { Some(SINGLE.into()) } else { self.files.get(name).cloned() }
+    }
+
+    fn file(&mut self, name: &str) -> Result<&TensorFile> {
+        // Another one is let go first: two may not fit.
+        let open = match self.open.take().filter(|(open, _)| open == name) {
+            Some(open) => open,
+            None => (name.into(), TensorFile::read(self.folder.join(name))?),
+        };
+        Ok(&self.open.insert(open).1)
+    }
+}
