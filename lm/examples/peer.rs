@@ -4,6 +4,9 @@
 //!
 //! With a fourth argument the model is saved to that folder before anything is timed: both sides start from it.
 
+mod common;
+
+use common::{batch, cross_entropy};
 use lm::{AdamW, Batch, Config, Head, Model, Sampled, Sampling, Schedule, Trainer};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,18 +33,15 @@ struct Shape {
 type Work = Box<dyn FnMut() -> lm::Result<Option<f32>>>;
 
 impl Shape {
-    /// Token ids that look like nothing in particular.
     fn tokens(&self, rows: usize, length: usize) -> Vec<Vec<u32>> {
-        let id = |i: usize| ((i * 7919 + i * i * 104_729) % self.model.vocab_size) as u32;
-        (0..rows).map(|row| (row * length..(row + 1) * length).map(id).collect()).collect()
+        common::tokens(rows, length, self.model.vocab_size)
     }
 
     /// The work and how many tokens it is.
     fn work(self, name: &str, model: &Model) -> Result<(Work, usize), Box<dyn Error>> {
         match name {
             "training" => {
-                let mut batch = Batch::new();
-                self.tokens(self.sequences, self.length).iter().for_each(|t| batch.push(t, 0..t.len() - 1));
+                let batch = batch(&self.tokens(self.sequences, self.length));
                 let (rows, mut trainer) = (batch.rows(), trainer(model)?);
                 Ok((Box::new(move || Ok(Some(trainer.step(&batch, cross_entropy)?.loss))), rows))
             }
@@ -62,11 +62,6 @@ impl Shape {
 
 fn trainer(model: &Model) -> lm::Result<Trainer> {
     Trainer::new(model.clone(), AdamW::default(), Schedule::default())
-}
-
-fn cross_entropy(log_probs: &[f32]) -> (f32, Vec<f32>) {
-    let n = log_probs.len() as f32;
-    (-log_probs.iter().sum::<f32>() / n, vec![-1.0 / n; log_probs.len()])
 }
 
 fn sample(model: &Model, prompts: &[Vec<u32>], max_new_tokens: usize) -> lm::Result<Vec<Sampled>> {

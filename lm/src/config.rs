@@ -222,6 +222,28 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+impl Config {
+    /// For tests: grouped queries, an odd width, and heads that do not add up to it.
+    pub(crate) fn small() -> Config {
+        Config {
+            family: Family::Llama,
+            vocab_size: 23,
+            hidden_size: 15,
+            intermediate_size: 21,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 6,
+            rope_theta: 10_000.0,
+            rope_scaling: None,
+            rms_norm_eps: 1e-5,
+            tie_word_embeddings: false,
+            max_position_embeddings: 64,
+        }
+    }
+}
+
 fn check(
     holds: bool,
     field: &'static str,

@@ -32,8 +32,7 @@ pub fn reword(message: &str) -> Wording {
 fn expected(wanted: &str) -> (&str, Option<&'static str>) {
     match wanted {
         "a sequence" => ("a list", Some("write a list in brackets, as in `[1, 2]`")),
-        "a map" => ("a map", Some("write `name: value`, one on each line below it")),
-        _ if wanted.starts_with("struct ") => {
+        _ if wanted == "a map" || wanted.starts_with("struct ") => {
             ("a map", Some("write `name: value`, one on each line below it"))
         }
         "usize" | "u64" | "u32" | "u16" | "u8" => {

@@ -255,7 +255,7 @@ impl Dispatcher<'_> {
                 continue;
             };
             // Another run may have finished it since.
-            if let Decision::Hit(record) = self.resolver.decide(&self.graph[node], &key) {
+            if let Some(record) = self.resolver.hit(&self.graph[node], &key) {
                 self.summary.cached += 1;
                 self.tell(node, Event::Cached);
                 let free = self.finish(node, contents(&record))?;

@@ -60,14 +60,30 @@ impl<'a> Resolver<'a> {
     }
 
     pub fn decide(&self, instance: &Instance, key: &Key) -> Decision {
+        match self.lookup(instance, key) {
+            Lookup::Hit(record) => Decision::Hit(record),
+            Lookup::Damaged(why) => Decision::Miss { reason: format!("the cached result {why}") },
+            Lookup::Absent => Decision::Miss { reason: self.explain(instance, key) },
+        }
+    }
+
+    /// As [`Resolver::decide`], for whom the reason of a miss does not matter.
+    pub fn hit(&self, instance: &Instance, key: &Key) -> Option<Box<Record>> {
+        match self.lookup(instance, key) {
+            Lookup::Hit(record) => Some(record),
+            Lookup::Damaged(_) | Lookup::Absent => None,
+        }
+    }
+
+    /// What the store has, with every output that the kind declares.
+    fn lookup(&self, instance: &Instance, key: &Key) -> Lookup {
         let declares = |record: &Record| {
             instance.kind.outputs.iter().all(|output| record.outputs.contains_key(output.name))
         };
         match self.store.lookup(&key.digest()) {
-            Lookup::Hit(record) if declares(&record) => Decision::Hit(record),
-            Lookup::Hit(_) => Decision::Miss { reason: "the cached result lacks an output".into() },
-            Lookup::Damaged(why) => Decision::Miss { reason: format!("the cached result is damaged: {why}") },
-            Lookup::Absent => Decision::Miss { reason: self.explain(instance, key) },
+            Lookup::Hit(record) if !declares(&record) => Lookup::Damaged("lacks an output".into()),
+            Lookup::Damaged(why) => Lookup::Damaged(format!("is damaged: {why}")),
+            found => found,
         }
     }
 

@@ -47,7 +47,7 @@ impl Stage for PpoGold {
         let codec = Codec::load(ctx.input("policy"))?;
         let prompts = dataset::prompts(ctx.input("prompts"), Use::Training)?;
         oracle::check_prompts(oracle, &params.world, prompts.iter().map(|p| p.prompt.as_str()))?;
-        ppo::run(ctx, &params.ppo, &Gold { oracle, codec })
+        ppo::run(ctx, &params.ppo, &prompts, &Gold { oracle, codec })
     }
 }
 

@@ -1,4 +1,5 @@
 //! Models and batches to measure with.
+#![allow(dead_code, reason = "each example is a crate of its own and uses some of this")]
 
 use lm::{Batch, Config, Family};
 
@@ -35,11 +36,15 @@ impl Shape {
         }
     }
 
-    /// Token ids that look like nothing in particular, the same in every run.
     pub fn tokens(&self) -> Vec<Vec<u32>> {
-        let id = |i: usize| ((i * 7919 + i * i * 104_729) % self.vocabulary) as u32;
-        (0..self.sequences).map(|s| (0..self.length).map(|t| id(s * self.length + t)).collect()).collect()
+        tokens(self.sequences, self.length, self.vocabulary)
     }
+}
+
+/// Token ids that look like nothing in particular, the same in every run.
+pub fn tokens(sequences: usize, length: usize, vocabulary: usize) -> Vec<Vec<u32>> {
+    let id = |i: usize| ((i * 7919 + i * i * 104_729) % vocabulary) as u32;
+    (0..sequences).map(|s| (s * length..(s + 1) * length).map(id).collect()).collect()
 }
 
 /// Sequences whose every token is predicted.

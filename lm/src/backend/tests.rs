@@ -3,7 +3,7 @@
 use super::sealed::{Handle, Sealed};
 use super::{Accelerator, Backend, Cpu};
 use crate::ops::Composed;
-use crate::{AdamW, Batch, Config, Error, Family, Head, Model, Sampled, Sampling, Schedule, Trainer};
+use crate::{AdamW, Batch, Config, Error, Head, Model, Sampled, Sampling, Schedule, Trainer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -28,21 +28,7 @@ impl Handle for Reference {
 const VOCABULARY: u32 = 23;
 
 fn model(head: Head, tied: bool) -> Model {
-    let config = Config {
-        family: Family::Llama,
-        vocab_size: VOCABULARY as usize,
-        hidden_size: 15,
-        intermediate_size: 21,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        head_dim: 6,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        rms_norm_eps: 1e-5,
-        tie_word_embeddings: tied,
-        max_position_embeddings: 64,
-    };
+    let config = Config { vocab_size: VOCABULARY as usize, tie_word_embeddings: tied, ..Config::small() };
     // A few steps, so that no part of it says nothing.
     let mut trainer = trainer(Model::new(config, head, 3).unwrap());
     for seed in 0..8 {

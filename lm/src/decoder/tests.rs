@@ -31,15 +31,9 @@ impl Case {
             vocab_size: 13,
             hidden_size: 11,
             intermediate_size: 19,
-            num_hidden_layers: 2,
-            num_attention_heads: 4,
-            num_key_value_heads: 2,
-            head_dim: 6,
-            rope_theta: 10_000.0,
-            rope_scaling: None,
-            rms_norm_eps: 1e-5,
             tie_word_embeddings: tied,
             max_position_embeddings: 80,
+            ..Config::small()
         };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let values = slots(&config, head)

@@ -24,24 +24,28 @@ struct Names {
     activations: &'static [&'static str],
 }
 
-const FAMILIES: [Names; 2] = [
-    Names {
-        family: Family::Llama,
-        lm: "LlamaForCausalLM",
-        scalar: "LlamaForSequenceClassification",
-        activations: &["silu"],
-    },
-    Names {
-        family: Family::Gemma,
-        lm: "GemmaForCausalLM",
-        scalar: "GemmaForSequenceClassification",
-        activations: &["gelu_pytorch_tanh", "gelu"],
-    },
-];
+const LLAMA: Names = Names {
+    family: Family::Llama,
+    lm: "LlamaForCausalLM",
+    scalar: "LlamaForSequenceClassification",
+    activations: &["silu"],
+};
+
+const GEMMA: Names = Names {
+    family: Family::Gemma,
+    lm: "GemmaForCausalLM",
+    scalar: "GemmaForSequenceClassification",
+    activations: &["gelu_pytorch_tanh", "gelu"],
+};
+
+const FAMILIES: [Names; 2] = [LLAMA, GEMMA];
 
 impl Names {
-    fn of(family: Family) -> &'static Names {
-        FAMILIES.iter().find(|names| names.family == family).unwrap_or(&FAMILIES[0])
+    fn of(family: Family) -> Names {
+        match family {
+            Family::Llama => LLAMA,
+            Family::Gemma => GEMMA,
+        }
     }
 }
 

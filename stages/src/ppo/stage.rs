@@ -3,7 +3,7 @@
 use super::{Params, optimise};
 use crate::{
     contract::{Context, Input, Output, ParamError, Stage, StageError},
-    dataset::{self, Use},
+    dataset::{self, Prompt, Use},
     reward::{self, Reward},
     text::{self, Policy},
 };
@@ -33,14 +33,19 @@ impl Stage for Ppo {
 
     fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
         let reward = reward::load(ctx.input("reward"), params.extraction)?;
-        run(ctx, &params, reward.as_ref())
+        let prompts = dataset::prompts(ctx.input("prompts"), Use::Training)?;
+        run(ctx, &params, &prompts, reward.as_ref())
     }
 }
 
 /// From the stage's inputs to its outputs, whatever the reward.
-pub fn run(ctx: &Context, params: &Params, reward: &dyn Reward) -> Result<(), StageError> {
+pub fn run(
+    ctx: &Context,
+    params: &Params,
+    prompts: &[Prompt],
+    reward: &dyn Reward,
+) -> Result<(), StageError> {
     let policy = Policy::load(ctx.input("policy"))?;
-    let prompts = dataset::prompts(ctx.input("prompts"), Use::Training)?;
     let prompts = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
     let outcome = optimise(ctx, params, &policy, &prompts, reward)?;
     text::save(&outcome.policy, &policy.codec, &ctx.output("model"))?;
