@@ -91,6 +91,12 @@ impl Batch {
 }
 
 impl Packed {
+    /// Cuts the batch into at most `parts` parts, and at least one: whole sequences, about as many tokens each.
+    pub fn split_evenly(&self, parts: usize) -> Vec<Packed> {
+        let len = self.tokens.len().div_ceil(parts.max(1));
+        self.split(len)
+    }
+
     /// Cuts the batch into parts: whole sequences of about `len` tokens.
     pub fn split(&self, len: usize) -> Vec<Packed> {
         let mut parts = vec![];

@@ -1,7 +1,7 @@
 //! A device of dfdx, with the composed operations. What is read is copied; parameters, gradients, the optimizer's
 //! state and the cache of keys and values stay there.
 
-use super::Engine;
+use super::{Engine, backward};
 use crate::batch::Packed;
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
@@ -48,13 +48,34 @@ impl<D: Device<f32>, P: Product<D>> Engine for Composed<D, P> {
         visit(0, &mut Self::linear(x.clone(), weight, None).as_vec());
     }
 
-    fn take_gradient(gradients: &mut Gradients<f32, D>, parameter: &Matrix<D>) -> Matrix<D> {
-        gradients.try_alloc_for(parameter).unwrap_or_else(|e| panic!("no memory for a gradient: {e:?}"));
-        gradients.get(parameter)
+    fn gradients(
+        decoder: &Decoder<Self>,
+        batch: Packed,
+        loss: impl FnOnce(&[f32]) -> Result<(f32, Vec<f32>)>,
+    ) -> Result<(f32, Vec<Matrix<D>>)> {
+        let (outputs, seen) = Self::guard(|| {
+            let outputs = decoder.outputs(&batch, OwnedTape::default());
+            let seen = outputs.as_vec();
+            (outputs, seen)
+        })?;
+        let (loss, gradient) = loss(&seen)?;
+        let gradients = Self::guard(|| {
+            let mut gradients = backward(outputs, gradient);
+            let taken = decoder.parameters.iter().map(|parameter| {
+                gradients
+                    .try_alloc_for(parameter)
+                    .unwrap_or_else(|e| panic!("no memory for a gradient: {e:?}"));
+                gradients.get(parameter)
+            });
+            taken.collect()
+        })?;
+        Ok((loss, gradients))
     }
 
-    fn add_gradient(sum: &mut Matrix<D>, gradient: Matrix<D>) {
-        *sum = sum.clone() + gradient;
+    fn add_gradients(sum: &mut [Matrix<D>], gradients: Vec<Matrix<D>>) {
+        for (sum, gradient) in sum.iter_mut().zip(gradients) {
+            *sum = sum.clone() + gradient;
+        }
     }
 
     fn square_sum(gradients: &[Matrix<D>]) -> f64 {

@@ -1,17 +1,35 @@
 //! The processor: tensors are read in place, parts of a batch run side by side.
 
-use super::Engine;
+use super::{Engine, backward};
 use crate::batch::Packed;
 use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::ops::view::{view, view_mut};
-use crate::ops::{Fused, Matrix, log_prob};
+use crate::ops::parallel::{each, map};
+use crate::ops::{Fused, Matrix, Vector, add, log_prob};
 use crate::parameters::Slot;
 use crate::sample::{Sampled, Sampling, generate};
 use crate::train::{AdamW, Moments, Update};
-use dfdx::prelude::{Cpu, Gradients, Shape, Tensor};
-use rayon::prelude::*;
+use dfdx::prelude::{Cpu, HasShape, OwnedTape, Shape, Tensor};
 use std::borrow::Cow;
+
+/// Values that one task of an element-wise operation takes.
+const CHUNK: usize = 1 << 14;
+
+/// Into how many parts training cuts so many tokens: a power of two, so that they share out evenly; parts of at least
+/// 256 tokens, for adding up a part's gradients must not cost much beside them; at most 8, for each part holds
+/// gradients of its own. The number of threads plays no part: sums would depend on it.
+fn parts(tokens: usize) -> usize {
+    let most = (tokens / 256).clamp(1, 8);
+    1 << most.ilog2()
+}
+
+/// Outputs with what it takes to go back.
+struct Recorded(Vector<Cpu, OwnedTape<f32, Cpu>>);
+
+// SAFETY: `OwnedTape` is not `Send` for it holds boxed closures of any kind. Those of a decoder on `Fused` come from
+// `record` alone, which asks for `Send`.
+unsafe impl Send for Recorded {}
 
 impl Engine for Fused {
     type Gradient = Vec<f32>;
@@ -33,30 +51,53 @@ impl Engine for Fused {
         parts: &[Packed],
         work: impl Fn(&Decoder<Fused>, &Packed) -> Vec<R> + Sync + Send,
     ) -> Vec<R> {
-        let work = |part: &Packed| work(decoder, part);
-        if rayon::current_num_threads() == 1 {
-            return parts.iter().flat_map(work).collect();
-        }
-        let parts: Vec<Vec<R>> = parts.par_iter().map(work).collect();
-        parts.into_iter().flatten().collect()
+        map(parts, |part| work(decoder, part)).into_iter().flatten().collect()
     }
 
     fn logits_by_slice(x: &Matrix<Cpu>, weight: &Matrix<Cpu>, visit: impl FnMut(usize, &mut [f32])) {
         log_prob::logits_by_slice(x, weight, visit);
     }
 
-    fn take_gradient(gradients: &mut Gradients<f32, Cpu>, parameter: &Matrix<Cpu>) -> Vec<f32> {
-        let gradient = gradients.get_or_alloc_mut(parameter).expect("the CPU device allocates or aborts");
-        std::mem::take(&mut **gradient)
+    /// Parts of the batch go forward side by side, and then back; their gradients are added in order.
+    fn gradients(
+        decoder: &Decoder<Fused>,
+        batch: Packed,
+        loss: impl FnOnce(&[f32]) -> Result<(f32, Vec<f32>)>,
+    ) -> Result<(f32, Vec<Vec<f32>>)> {
+        let parts = batch.split_evenly(parts(batch.tokens.len()));
+        let recorded = map(&parts, |part| Recorded(decoder.outputs(part, OwnedTape::default())));
+        let outputs: Vec<&[f32]> = recorded.iter().map(|part| view(&part.0)).collect();
+        let (loss, gradient) = loss(&outputs.concat())?;
+        let mut rest = &gradient[..];
+        let ways_back = recorded.into_iter().map(|part| {
+            let (weights, after) = rest.split_at(part.0.shape().0);
+            rest = after;
+            (part, weights)
+        });
+        let mut gradients = map(ways_back, |(part, weights)| {
+            let mut gradients = backward(part.0, weights.to_vec());
+            let taken = decoder.parameters.iter().map(|parameter| {
+                let gradient = gradients.get_or_alloc_mut(parameter);
+                std::mem::take(&mut **gradient.expect("the CPU device allocates or aborts"))
+            });
+            taken.collect::<Vec<_>>()
+        })
+        .into_iter();
+        let mut sum = gradients.next().expect("a batch has at least one part");
+        gradients.for_each(|part| Self::add_gradients(&mut sum, part));
+        Ok((loss, sum))
     }
 
-    fn add_gradient(sum: &mut Vec<f32>, gradient: Vec<f32>) {
-        sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+    fn add_gradients(sum: &mut [Vec<f32>], gradients: Vec<Vec<f32>>) {
+        let pairs = sum.iter_mut().zip(&gradients);
+        each(pairs.flat_map(|(sum, gradient)| sum.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK))), |(sum, part)| {
+            add(sum, part);
+        });
     }
 
     fn square_sum(gradients: &[Vec<f32>]) -> f64 {
-        let square = |g: &Vec<f32>| g.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-        gradients.iter().map(square).sum()
+        let squares = |part: &[f32]| part.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+        map(gradients.iter().flat_map(|gradient| gradient.chunks(CHUNK)), squares).into_iter().sum()
     }
 
     fn update(
@@ -67,11 +108,18 @@ impl Engine for Fused {
         gradients: &[Vec<f32>],
         moments: &mut [Moments],
     ) {
-        for (((parameter, slot), gradient), moments) in
-            parameters.iter_mut().zip(slots).zip(gradients).zip(moments)
-        {
-            optimizer.update(update, slot.decays(), view_mut(parameter), gradient, moments);
-        }
+        let all = parameters.iter_mut().zip(slots).zip(gradients).zip(moments);
+        let tasks = all.flat_map(|(((parameter, slot), gradient), Moments { first, second })| {
+            first.resize(gradient.len(), 0.0);
+            second.resize(gradient.len(), 0.0);
+            let factors = optimizer.factors(update, slot.decays());
+            let moments = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK));
+            let values = view_mut(parameter).chunks_mut(CHUNK).zip(gradient.chunks(CHUNK));
+            values.zip(moments).map(move |task| (factors, task))
+        });
+        each(tasks, |(factors, ((parameter, gradient), moments))| {
+            optimizer.update(factors, update.scale, parameter, gradient, moments);
+        });
     }
 
     fn generate(

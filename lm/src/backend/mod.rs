@@ -15,11 +15,11 @@ pub use cuda::{Cuda, CudaMixed};
 use crate::batch::Packed;
 use crate::decoder::Decoder;
 use crate::error::Result;
-use crate::ops::{Fused, Matrix, Ops};
+use crate::ops::{Fused, Matrix, Ops, Vector};
 use crate::parameters::Slot;
 use crate::sample::{Sampled, Sampling};
 use crate::train::{AdamW, Update};
-use dfdx::prelude::{Gradients, Shape, Tensor};
+use dfdx::prelude::{Backward, Device, Gradients, HasShape, OwnedTape, Shape, SumTo, Tensor};
 use std::borrow::Cow;
 
 /// Where a model lives and runs: [`Cpu`], and with the feature `cuda` an NVIDIA card, `Cuda` or `CudaMixed`.
@@ -52,6 +52,15 @@ pub(crate) mod sealed {
     }
 }
 
+/// The gradients of `sum(outputs * weights)`: with the loss's gradient for weights, those of the loss.
+fn backward<D: Device<f32>>(
+    outputs: Vector<D, OwnedTape<f32, D>>,
+    weights: Vec<f32>,
+) -> Gradients<f32, D> {
+    let weights = outputs.device().tensor_from_vec(weights, *outputs.shape());
+    (outputs * weights).sum().backward()
+}
+
 /// The operations of a decoder, and all else that differs from one backend to the next.
 pub(crate) trait Engine: Ops + Sized {
     /// Of one parameter.
@@ -82,12 +91,16 @@ pub(crate) trait Engine: Ops + Sized {
         visit: impl FnMut(usize, &mut [f32]),
     );
 
-    fn take_gradient(
-        gradients: &mut Gradients<f32, Self::Device>,
-        parameter: &Matrix<Self::Device>,
-    ) -> Self::Gradient;
+    /// The loss of a batch, and its gradient with respect to each parameter. `loss` gets the outputs of all rows,
+    /// and gives the loss and its gradient with respect to each of them.
+    fn gradients(
+        decoder: &Decoder<Self>,
+        batch: Packed,
+        loss: impl FnOnce(&[f32]) -> Result<(f32, Vec<f32>)>,
+    ) -> Result<(f32, Vec<Self::Gradient>)>;
 
-    fn add_gradient(sum: &mut Self::Gradient, gradient: Self::Gradient);
+    /// `sum += gradients`, parameter by parameter.
+    fn add_gradients(sum: &mut [Self::Gradient], gradients: Vec<Self::Gradient>);
 
     /// The sum of the squares of all elements.
     fn square_sum(gradients: &[Self::Gradient]) -> f64;

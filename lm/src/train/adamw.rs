@@ -1,7 +1,6 @@
 //! AdamW: Adam with decoupled weight decay (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
 
 use crate::error::{Error, Result};
-use crate::ops::parallel::each;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +40,7 @@ pub(crate) struct Update {
 }
 
 /// What multiplies what in an update, the same for all elements of a parameter.
+#[derive(Clone, Copy)]
 pub(crate) struct Factors {
     /// The mean of gradients.
     pub step_size: f32,
@@ -89,30 +89,22 @@ impl AdamW {
         }
     }
 
-    /// Updates one parameter.
+    /// Updates elements of one parameter, whose gradient is `scale` times the given one.
     pub(crate) fn update(
         &self,
-        update: Update,
-        decays: bool,
+        factors: Factors,
+        scale: f32,
         parameter: &mut [f32],
         gradient: &[f32],
-        moments: &mut Moments,
+        (first, second): (&mut [f32], &mut [f32]),
     ) {
-        let scale = update.scale;
         let (b1, b2) = self.betas;
-        let Factors { step_size, second_scale, keep } = self.factors(update, decays);
-        moments.first.resize(parameter.len(), 0.0);
-        moments.second.resize(parameter.len(), 0.0);
-        const CHUNK: usize = 1 << 14;
-        let state = moments.first.chunks_mut(CHUNK).zip(moments.second.chunks_mut(CHUNK));
-        let tasks = parameter.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)).zip(state);
-        each(tasks, |((parameter, gradient), (first, second))| {
-            for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
-                let g = g * scale;
-                *m = b1 * *m + (1.0 - b1) * g;
-                *v = b2 * *v + (1.0 - b2) * g * g;
-                *p = *p * keep - step_size * *m / (v.sqrt() * second_scale + self.eps);
-            }
-        });
+        let Factors { step_size, second_scale, keep } = factors;
+        for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
+            let g = g * scale;
+            *m = b1 * *m + (1.0 - b1) * g;
+            *v = b2 * *v + (1.0 - b2) * g * g;
+            *p = *p * keep - step_size * *m / (v.sqrt() * second_scale + self.eps);
+        }
     }
 }

@@ -6,7 +6,6 @@ use crate::backend::{Backend, Cpu, Engine};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use dfdx::prelude::{Backward, OwnedTape, SumTo, TensorFromVec};
 
 /// A model in training. The loss is the caller's: it sees one output for each row of the batch and gives a
 /// number and that number's gradient, so that any objective over log-probabilities or values fits.
@@ -77,41 +76,19 @@ impl<B: Backend> Trainer<B> {
         if packed.rows.is_empty() {
             return Err(Error::NoRows { step, sequences: batch.sequences() });
         }
-        let decoder = &self.model.decoder;
-        let outputs = B::Engine::guard(|| decoder.outputs(&packed, OwnedTape::default()))?;
-        let seen = B::Engine::guard(|| B::Engine::read(&outputs))?;
-        let (loss, gradient) = loss(&seen);
-        drop(seen);
-        let rows = packed.rows.len();
-        if gradient.len() != rows {
-            return Err(Error::LossGradient { step, expected: rows, found: gradient.len() });
-        }
-        let unfit = gradient.iter().find(|g| !g.is_finite());
-        if let Some((what, &value)) =
-            [("loss", (!loss.is_finite()).then_some(&loss)), ("loss gradient", unfit)]
-                .into_iter()
-                .find_map(|(what, value)| value.map(|v| (what, v)))
-        {
-            return Err(Error::NonFinite { step, what, value });
-        }
-        let pending = self.pending.take();
-        let gradients = B::Engine::guard(|| {
-            // The gradient of `sum(outputs * gradient)` is that of the loss: no operation of its own is needed.
-            let gradient = outputs.device().tensor_from_vec(gradient, (rows,));
-            let mut gradients = (outputs * gradient).sum().backward();
-            let taken = decoder.parameters.iter().map(|p| B::Engine::take_gradient(&mut gradients, p));
-            match pending {
-                None => Pending { loss, gradients: taken.collect() },
-                Some(mut pending) => {
-                    pending.loss += loss;
-                    for (sum, gradient) in pending.gradients.iter_mut().zip(taken) {
-                        B::Engine::add_gradient(sum, gradient);
-                    }
-                    pending
-                }
-            }
+        let (loss, gradients) = B::Engine::gradients(&self.model.decoder, packed, |outputs| {
+            let (loss, gradient) = loss(outputs);
+            check_loss(step, outputs.len(), loss, &gradient)?;
+            Ok((loss, gradient))
         })?;
-        self.pending = Some(gradients);
+        self.pending = Some(match self.pending.take() {
+            None => Pending { loss, gradients },
+            Some(mut pending) => {
+                pending.loss += loss;
+                B::Engine::guard(|| B::Engine::add_gradients(&mut pending.gradients, gradients))?;
+                pending
+            }
+        });
         Ok(loss)
     }
 
@@ -140,6 +117,20 @@ impl<B: Backend> Trainer<B> {
 
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.is_some()
+    }
+}
+
+/// A loss and a gradient that an update can use.
+fn check_loss(step: u64, rows: usize, loss: f32, gradient: &[f32]) -> Result<()> {
+    if gradient.len() != rows {
+        return Err(Error::LossGradient { step, expected: rows, found: gradient.len() });
+    }
+    if !loss.is_finite() {
+        return Err(Error::NonFinite { step, what: "loss", value: loss });
+    }
+    match gradient.iter().find(|g| !g.is_finite()) {
+        Some(&value) => Err(Error::NonFinite { step, what: "loss gradient", value }),
+        None => Ok(()),
     }
 }
 

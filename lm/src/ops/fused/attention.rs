@@ -6,7 +6,7 @@
 use super::matmul::{Mat, Old, Size, matmul_here};
 use super::parallel::{each, pieces_mut};
 use super::view::view;
-use super::{Attention, Cpu, Matrix, Tape, add, kernels, take, tensor};
+use super::{Attention, Cpu, Matrix, Tape, add, kernels, record, take, tensor};
 use crate::ops::Turn;
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::sync::Arc;
@@ -139,7 +139,7 @@ pub(super) fn attention<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, how: &Arc<Attent
     each_sequence(sequences, |((x, y), weights), scratch| forward(how, x, y, weights, scratch));
     let y = tensor(&qkv, y, (tokens, out_width));
     let (out, how) = (y.ghost(), how.clone());
-    tape.add_backward_op(move |gradients| {
+    record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let dqkv = gradients.get_or_alloc_mut(&qkv)?;
         let mut rest = &weights[..];

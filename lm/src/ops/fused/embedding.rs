@@ -1,7 +1,7 @@
 //! Rows of a table, picked by token.
 
 use super::view::view;
-use super::{Cpu, Matrix, Tape, take, tensor};
+use super::{Cpu, Matrix, Tape, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape};
 
 pub(super) fn embedding<T: Tape<f32, Cpu>>(
@@ -18,7 +18,7 @@ pub(super) fn embedding<T: Tape<f32, Cpu>>(
     }
     let y = tensor(weight, y, (ids.len(), width));
     let (out, weight, ids) = (y.ghost(), weight.ghost(), ids.to_vec());
-    tape.add_backward_op(move |gradients| {
+    record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let dw = gradients.get_or_alloc_mut(&weight)?;
         for (dy, &id) in dy.chunks_exact(width).zip(&ids) {

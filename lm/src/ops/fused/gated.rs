@@ -1,7 +1,7 @@
 //! The gate of the feed-forward network.
 
 use super::view::view;
-use super::{Cpu, Gate, Matrix, ROWS, Tape, kernels, parallel::each, take, tensor};
+use super::{Cpu, Gate, Matrix, ROWS, Tape, kernels, parallel::each, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 pub(super) fn gated<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gate: Gate) -> Matrix<Cpu, T> {
@@ -16,7 +16,7 @@ pub(super) fn gated<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gate: Gate) -> Matrix<
     });
     let y = tensor(&x, y, (rows, narrow));
     let out = y.ghost();
-    tape.add_backward_op(move |gradients| {
+    record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let dx = gradients.get_or_alloc_mut(&x)?;
         let inputs = view(&x).chunks(ROWS * wide).zip(dy.chunks(ROWS * narrow));

@@ -1,7 +1,7 @@
 //! The rows of a matrix that are wanted further on.
 
 use super::view::view;
-use super::{Cpu, Matrix, Tape, add, take, tensor};
+use super::{Cpu, Matrix, Tape, add, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 pub(super) fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Matrix<Cpu, T> {
@@ -14,7 +14,7 @@ pub(super) fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Ma
     }
     let y = tensor(&x, y, (rows.len(), width));
     let (out, x, rows) = (y.ghost(), x.ghost(), rows.to_vec());
-    tape.add_backward_op(move |gradients| {
+    record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let dx = gradients.get_or_alloc_mut(&x)?;
         for (dy, &row) in dy.chunks_exact(width).zip(&rows) {

@@ -2,7 +2,7 @@
 
 use super::matmul::{Mat, Old, Size, matmul};
 use super::view::view;
-use super::{Cpu, Matrix, Tape, add, parallel::each, take, tensor};
+use super::{Cpu, Matrix, Tape, add, parallel::each, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 pub(super) fn linear<T: Tape<f32, Cpu>>(
@@ -24,7 +24,7 @@ pub(super) fn linear<T: Tape<f32, Cpu>>(
     matmul(&mut y, size, Mat::rows(view(&x), k), Mat::rows(view(weight), k).transposed(), old);
     let y = tensor(&x, y, (rows, width));
     let (out, weight) = (y.ghost(), weight.clone());
-    tape.add_backward_op(move |gradients| {
+    record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let size = Size { m: rows, n: k, k: width };
         let dx = gradients.get_or_alloc_mut(&x)?;

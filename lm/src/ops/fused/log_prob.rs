@@ -2,7 +2,7 @@
 
 use super::matmul::{Mat, Old, Size, matmul};
 use super::view::view;
-use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, take, tensor};
+use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 /// Rows whose logits are held at a time. A multiple of what one task of [`matmul`] takes.
@@ -50,7 +50,7 @@ pub(super) fn linear_log_prob<T: Tape<f32, Cpu>>(
     });
     let y = tensor(&x, y, (rows,));
     let (out, weight, targets) = (y.ghost(), weight.clone(), targets.to_vec());
-    tape.add_backward_op(move |gradients| {
+    record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let mut dx = take(gradients.get_or_alloc_mut(&x)?);
         let mut dw = take(gradients.get_or_alloc_mut(&weight)?);

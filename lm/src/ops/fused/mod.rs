@@ -18,7 +18,7 @@ mod scalar_head;
 pub(crate) mod view;
 
 use super::{Attention, Gate, Matrix, Ops, Vector};
-use dfdx::prelude::{Cpu, Shape, Storage, Tape, Tensor, TensorFromVec};
+use dfdx::prelude::{Cpu, CpuError, Gradients, Shape, Storage, Tape, Tensor, TensorFromVec};
 use std::sync::Arc;
 
 /// The operations of a decoder on the CPU.
@@ -27,13 +27,21 @@ pub struct Fused;
 /// Rows that one task of an element-wise operation takes.
 const ROWS: usize = 128;
 
+/// Notes an operation's way back. All closures of a tape must be `Send`: see `backend/host.rs`.
+fn record<T: Tape<f32, Cpu>>(
+    tape: &mut T,
+    back: impl FnOnce(&mut Gradients<f32, Cpu>) -> Result<(), CpuError> + Send + 'static,
+) {
+    tape.add_backward_op(back);
+}
+
 /// Takes a finished gradient out, so that its memory is freed early.
 fn take(gradient: &mut <Cpu as Storage<f32>>::Vec) -> Vec<f32> {
     std::mem::take(&mut **gradient)
 }
 
 /// `a += b`
-fn add(a: &mut [f32], b: &[f32]) {
+pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     for (a, b) in a.iter_mut().zip(b) {
         *a += b;
     }

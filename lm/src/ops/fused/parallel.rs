@@ -15,6 +15,19 @@ pub(crate) fn each<T: Send>(tasks: impl Iterator<Item = T>, work: impl Fn(T) + S
     tasks.into_par_iter().for_each(work);
 }
 
+/// What `work` gives for every task, in order.
+pub(crate) fn map<T: Send, R: Send>(
+    tasks: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> R + Sync + Send,
+) -> Vec<R> {
+    let tasks = tasks.into_iter();
+    if rayon::current_num_threads() == 1 {
+        return tasks.map(work).collect();
+    }
+    let tasks: Vec<T> = tasks.collect();
+    tasks.into_par_iter().map(work).collect()
+}
+
 /// Cuts `all` into pieces of the given lengths.
 pub(crate) fn pieces_mut<'a>(
     mut all: &'a mut [f32],

@@ -1,7 +1,7 @@
 //! RMSNorm: each row divided by its root mean square.
 
 use super::view::view;
-use super::{Cpu, Matrix, ROWS, Tape, add, kernels, parallel::each, take, tensor};
+use super::{Cpu, Matrix, ROWS, Tape, add, kernels, parallel::each, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 pub(super) fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>, eps: f32) -> Matrix<Cpu, T> {
@@ -17,7 +17,7 @@ pub(super) fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>,
     });
     let y = tensor(&x, y, (rows, width));
     let (out, gain) = (y.ghost(), gain.clone());
-    tape.add_backward_op(move |gradients| {
+    record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         // Each task sums its rows' share of the gain's gradient; the shares are added in order.
         let mut shares = vec![0.0; rows.div_ceil(ROWS) * width];

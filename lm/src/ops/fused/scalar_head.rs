@@ -1,7 +1,7 @@
 //! One number for each row.
 
 use super::view::view;
-use super::{Cpu, Matrix, Tape, Vector, kernels, take, tensor};
+use super::{Cpu, Matrix, Tape, Vector, kernels, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 pub(super) fn scalar_head<T: Tape<f32, Cpu>>(
@@ -15,7 +15,7 @@ pub(super) fn scalar_head<T: Tape<f32, Cpu>>(
     let y = view(&x).chunks_exact(width).map(|x| kernels::dot(x, w) + b).collect();
     let y = tensor(&x, y, (rows,));
     let (out, weight, bias) = (y.ghost(), weight.clone(), bias.ghost());
-    tape.add_backward_op(move |gradients| {
+    record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let dx = gradients.get_or_alloc_mut(&x)?;
         for (dx, dy) in dx.chunks_exact_mut(width).zip(&dy) {
