@@ -14,13 +14,25 @@ pub(super) struct Cache {
     dim: usize,
 }
 
+/// Rows of keys start at whole vectors.
+fn round(capacity: usize) -> usize {
+    capacity.next_multiple_of(16)
+}
+
 impl Cache {
     pub fn new(config: &Config, capacity: usize) -> Cache {
-        // A round capacity: rows of keys then start at whole vectors.
-        let capacity = capacity.next_multiple_of(16);
+        let values = vec![0.0; Cache::len(config, capacity)];
         let (key_value_heads, dim) = (config.num_key_value_heads, config.head_dim);
-        let len = config.num_hidden_layers * key_value_heads * 2 * dim * capacity;
-        Cache { values: vec![0.0; len], capacity, heads: config.num_attention_heads, key_value_heads, dim }
+        let capacity = round(capacity);
+        Cache { values, capacity, heads: config.num_attention_heads, key_value_heads, dim }
+    }
+
+    fn len(config: &Config, capacity: usize) -> usize {
+        config.num_hidden_layers * config.num_key_value_heads * 2 * config.head_dim * round(capacity)
+    }
+
+    pub fn bytes(config: &Config, capacity: usize) -> usize {
+        Cache::len(config, capacity) * size_of::<f32>()
     }
 
     /// Stores the keys and values of a row of `[queries | keys | values]` at a position, and writes what its

@@ -15,9 +15,14 @@ use crate::ops::view::view;
 use crate::ops::{Fused, kernels};
 use dfdx::prelude::{Cpu, HasShape};
 use rayon::prelude::*;
+use std::ops::RangeInclusive;
 
-/// Sequences that go on side by side; more would only push each other out of the processor's cache.
-const SIDE_BY_SIDE: usize = 128;
+/// Sequences that go on side by side, at most and at least: more push each other out of the processor's cache, with
+/// fewer the products are too small.
+const SIDE_BY_SIDE: RangeInclusive<usize> = 8..=128;
+
+/// Bytes of the processor's outermost cache that one thread may count on.
+const PROCESSOR_CACHE: usize = 8 << 20;
 
 impl<B: Backend> Model<B> {
     /// Continues each prompt. Every sequence draws from a stream of its own seed: what it gets depends on
@@ -58,8 +63,10 @@ pub(crate) fn generate(
     seeds: &[u64],
 ) -> Vec<Sampled> {
     let threads = rayon::current_num_threads();
-    let part = prompts.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
     let weights = Weights::new(decoder);
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0) + sampling.max_new_tokens;
+    let most = side_by_side(weights.bytes(), Cache::bytes(&decoder.config, longest));
+    let part = prompts.len().div_ceil(threads).clamp(1, most);
     let run = |(prompts, seeds): (&[Vec<u32>], &[u64])| {
         Generation::new(decoder, &weights, sampling, prompts, seeds).run()
     };
@@ -68,6 +75,13 @@ pub(crate) fn generate(
         _ => prompts.par_chunks(part).zip(seeds.par_chunks(part)).map(run).collect(),
     };
     parts.into_iter().flatten().collect()
+}
+
+/// As many sequences as the processor's cache holds beside the weights, for every token reads all of both; where few
+/// or none fit, as many as share one reading of the weights well. Numbers do not depend on it.
+fn side_by_side(weights: usize, sequence: usize) -> usize {
+    let fit = PROCESSOR_CACHE.saturating_sub(weights) / sequence;
+    if fit < *SIDE_BY_SIDE.start() { *SIDE_BY_SIDE.end() } else { fit.min(*SIDE_BY_SIDE.end()) }
 }
 
 /// Some prompts on their way, on one thread.

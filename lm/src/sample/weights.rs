@@ -60,4 +60,9 @@ impl Weights {
         });
         Weights { layers: layers.collect(), unembedding: Transposed::new(decoder.unembedding()) }
     }
+
+    pub fn bytes(&self) -> usize {
+        let layers = self.layers.iter().flat_map(|l| [&l.qkv, &l.output, &l.gate_up, &l.down]);
+        layers.chain([&self.unembedding]).map(|weight| size_of_val(&weight.values[..])).sum()
+    }
 }

@@ -207,28 +207,39 @@ fn add_gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
 }
 
 /// `y = sum of weights[i] * (row i)` for rows of `y.len()` values, `stride` apart. A block of `y` stays in
-/// registers while the rows stream by.
+/// registers while the rows stream by: wide blocks, so that no sum waits for the one before.
 #[inline(always)]
 pub(crate) fn weighted_sum(weights: &[f32], rows: &[f32], stride: usize, y: &mut [f32]) {
-    let (blocks, tail) = y.as_chunks_mut::<LANES>();
-    let done = blocks.len() * LANES;
-    for (b, block) in blocks.iter_mut().enumerate() {
-        let mut sums = [0.0; LANES];
-        for (&weight, row) in weights.iter().zip(rows[b * LANES..].chunks(stride)) {
-            for i in 0..LANES {
-                sums[i] = weight.mul_add(row[i], sums[i]);
-            }
-        }
-        *block = sums;
-    }
+    let mut at = 0;
+    at += weighted_blocks::<64>(weights, &rows[at..], stride, &mut y[at..]);
+    at += weighted_blocks::<32>(weights, &rows[at..], stride, &mut y[at..]);
+    at += weighted_blocks::<16>(weights, &rows[at..], stride, &mut y[at..]);
+    let tail = &mut y[at..];
     if !tail.is_empty() {
         tail.fill(0.0);
-        for (&weight, row) in weights.iter().zip(rows[done..].chunks(stride)) {
+        for (&weight, row) in weights.iter().zip(rows[at..].chunks(stride)) {
             for (y, x) in tail.iter_mut().zip(row) {
                 *y = weight.mul_add(*x, *y);
             }
         }
     }
+}
+
+/// The first values of [`weighted_sum`], as many as are in whole blocks; gives their number.
+#[inline(always)]
+fn weighted_blocks<const WIDTH: usize>(weights: &[f32], rows: &[f32], stride: usize, y: &mut [f32]) -> usize {
+    let (blocks, _) = y.as_chunks_mut::<WIDTH>();
+    for (b, block) in blocks.iter_mut().enumerate() {
+        let mut sums = [0.0; WIDTH];
+        for (&weight, row) in weights.iter().zip(rows[b * WIDTH..].chunks(stride)) {
+            let Some(row) = row.first_chunk::<WIDTH>() else { break };
+            for i in 0..WIDTH {
+                sums[i] = weight.mul_add(row[i], sums[i]);
+            }
+        }
+        *block = sums;
+    }
+    blocks.len() * WIDTH
 }
 
 #[cfg(test)]
