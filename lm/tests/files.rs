@@ -183,6 +183,19 @@ fn tensors_may_lie_in_several_files() {
         let views = some.iter().map(|(n, (d, s, b))| (n, TensorView::new(*d, s.clone(), b).unwrap()));
         fs::write(dir.path().join(file), safetensors::serialize(views, None).unwrap()).unwrap();
     }
+    // Written by us they say the same; the one file that was read before is gone.
+    let shards = saved(&model);
+    model.save_sharded(shards.path(), 20_000).unwrap();
+    let largest = fs::read_dir(shards.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).max();
+    assert!(largest.unwrap() < 24_000, "{largest:?}");
+    assert!(!shards.path().join("model.safetensors").exists());
+    assert_eq!(says(&Model::load(shards.path()).unwrap()), says(&model));
+    model.save_sharded(shards.path(), 20_000).unwrap();
+    let one = tempfile::tempdir().unwrap();
+    model.save_sharded(one.path(), 1 << 30).unwrap();
+    assert!(one.path().join("model.safetensors").exists());
+    assert!(!one.path().join("model.safetensors.index.json").exists());
+
     let index = |map: &serde_json::Map<String, Value>| {
         let json = json!({ "metadata": { "total_size": 1 }, "weight_map": map });
         fs::write(dir.path().join("model.safetensors.index.json"), json.to_string()).unwrap();

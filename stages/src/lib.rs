@@ -6,6 +6,7 @@ pub mod comparison;
 pub mod contract;
 pub mod data;
 pub mod dataset;
+mod early_stop;
 pub mod episode;
 pub mod judge;
 pub mod oracle;

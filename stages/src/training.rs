@@ -12,6 +12,7 @@ use crate::{
     check::in_range,
     contract::{Context, ParamError, StageError, derive_seed},
     dataset::{self, CurvePoint},
+    early_stop::{EarlyStop, Watch},
 };
 
 /// How long and how fast to train.
@@ -30,11 +31,23 @@ pub struct Training {
     pub weight_decay: f32,
     /// Largest global norm of the gradient.
     pub clip: f32,
+    /// Stop when the loss on held-out examples no longer falls, and take the model with the lowest; never, if not
+    /// given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stop: Option<EarlyStop>,
 }
 
 impl Default for Training {
     fn default() -> Self {
-        Self { steps: 1000, batch: 64, lr: 2e-3, warmup: 50, weight_decay: 0.01, clip: 1.0 }
+        Self {
+            steps: 1000,
+            batch: 64,
+            lr: 2e-3,
+            warmup: 50,
+            weight_decay: 0.01,
+            clip: 1.0,
+            early_stop: None,
+        }
     }
 }
 
@@ -45,10 +58,11 @@ impl Training {
         in_range(at("batch"), self.batch, 1, 65_536)?;
         in_range(at("lr"), self.lr, f32::MIN_POSITIVE, 1.0)?;
         in_range(at("weight_decay"), self.weight_decay, 0.0, 1.0)?;
-        in_range(at("clip"), self.clip, f32::MIN_POSITIVE, 1e6)
+        in_range(at("clip"), self.clip, f32::MIN_POSITIVE, 1e6)?;
+        self.early_stop.as_ref().map_or(Ok(()), EarlyStop::check)
     }
 
-    fn optimizer(&self) -> (AdamW, Schedule) {
+    pub fn optimizer(&self) -> (AdamW, Schedule) {
         let adam = AdamW {
             lr: self.lr,
             betas: (0.9, 0.98),
@@ -74,7 +88,8 @@ pub trait Task {
     fn loss(&self, examples: &[usize], outputs: &[f32]) -> Loss;
 }
 
-/// Trains a model and gives the curve of its loss, named after `arm`.
+/// Trains a model and gives the curve of its loss, named after `arm`; with early stopping also that of the held-out
+/// loss, and the model from where that was lowest.
 ///
 /// The order of examples is a function of the seed and the step alone, so that a killed run that goes on
 /// from its last checkpoint ends at the very same bytes.
@@ -88,16 +103,19 @@ pub fn train(
     if task.examples() == 0 {
         return Err(StageError::new("there are no examples to train on"));
     }
-    let (adam, schedule) = training.optimizer();
-    let resumed = resume(&ctx.checkpoints, &adam, &schedule).unwrap_or_else(|e| {
+    let mut watch =
+        training.early_stop.as_ref().map(|how| Watch::new(ctx, how, task.examples())).transpose()?;
+    let examples = task.examples() - training.early_stop.as_ref().map_or(0, |how| how.held_out);
+    let resumed = resume(&ctx.checkpoints, training, &mut watch).unwrap_or_else(|e| {
         tracing::warn!(error = %e, "the checkpoint cannot be used: training starts again");
         None
     });
+    let (adam, schedule) = training.optimizer();
     let (mut trainer, mut curve) = match resumed {
         Some(resumed) => resumed,
         None => (Trainer::new(start, adam, schedule)?, vec![]),
     };
-    let mut order = Order::new(ctx.seed("order"), task.examples());
+    let mut order = Order::new(ctx.seed("order"), examples);
     let point = (training.steps / 50).max(1); // a checkpoint falls on a point: no loss is waiting then
     let mut losses = vec![];
     for step in trainer.steps() as usize..training.steps {
@@ -105,32 +123,55 @@ pub fn train(
         let report = trainer.step(&task.batch(&examples), |outputs| task.loss(&examples, outputs))?;
         losses.push(report.loss);
         let done = step + 1;
-        if done % point == 0 || done == training.steps {
+        let mut note = |metric: &str, value| {
+            curve.push(CurvePoint { arm: arm.into(), step: done as u32, metric: metric.into(), value });
+        };
+        let mut stop = false;
+        if let Some(watch) = &mut watch
+            && let Some((held_out, enough)) = watch.look(&trainer, training, task)?
+        {
+            note("held_out_loss", held_out);
+            stop = enough;
+        }
+        if done % point == 0 || done == training.steps || stop {
             let value = losses.iter().sum::<f32>() / losses.len() as f32;
             losses.clear();
-            curve.push(CurvePoint { arm: arm.into(), step: done as u32, metric: "loss".into(), value });
+            note("loss", value);
             ctx.progress(done, training.steps, "steps", &[("loss", value), ("lr", report.lr)]);
+        }
+        if stop {
+            tracing::info!(step = done, "stops: the held-out loss no longer falls");
+            break;
         }
         if done % (10 * point) == 0 && done < training.steps {
             dataset::write(&ctx.checkpoints.join(format!("curve-{done}")), &curve)?;
+            watch.as_ref().map_or(Ok(()), |watch| watch.save(done))?;
             trainer.save(ctx.checkpoints.join("trainer"))?;
         }
     }
-    Ok((trainer.into_model(), curve))
+    let model = match watch {
+        Some(watch) => watch.into_best(trainer, training)?,
+        None => trainer.into_model(),
+    };
+    Ok((model, curve))
 }
 
 /// The last checkpoint, if there is one.
 fn resume(
     checkpoints: &Path,
-    adam: &AdamW,
-    schedule: &Schedule,
+    training: &Training,
+    watch: &mut Option<Watch>,
 ) -> Result<Option<(Trainer, Vec<CurvePoint>)>, StageError> {
     let folder = checkpoints.join("trainer");
     if !folder.exists() {
         return Ok(None);
     }
-    let trainer = Trainer::resume(&folder, adam.clone(), schedule.clone())?;
+    let (adam, schedule) = training.optimizer();
+    let trainer = Trainer::resume(&folder, adam, schedule)?;
     let curve = dataset::read(&checkpoints.join(format!("curve-{}", trainer.steps())))?;
+    if let Some(watch) = watch {
+        watch.resume(trainer.steps() as usize)?;
+    }
     tracing::info!(step = trainer.steps(), "goes on from a checkpoint");
     Ok(Some((trainer, curve)))
 }

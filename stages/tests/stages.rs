@@ -188,6 +188,45 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn early_stopping_keeps_the_model_with_the_lowest_held_out_loss() {
+    let run = run("dialogue");
+    let w = &run.workshop;
+    let one = |path: PathBuf| vec![path];
+    let inputs = [("init", one(run.sft.join("model"))), ("pairs", one(run.pairs.join("pairs")))];
+    // So high a rate that the loss soon rises again.
+    let params = |steps: usize, early_stop: serde_json::Value| {
+        let training =
+            json!({ "steps": steps, "batch": 16, "lr": 0.1, "warmup": 0, "early_stop": early_stop });
+        json!({ "objective": "sequence", "training": training })
+    };
+    let early = json!({ "every": 1, "patience": 4, "held_out": 32 });
+    let stopped = w.run("rm-early", "reward-model", params(40, early.clone()), &inputs);
+    let curve: Vec<CurvePoint> = dataset::read(&stopped.join("curve")).expect("a curve");
+    let held_out: Vec<f32> =
+        curve.iter().filter(|p| p.metric == "held_out_loss").map(|p| p.value).collect();
+    let lowest = held_out.iter().copied().fold(f32::INFINITY, f32::min);
+    let at = held_out.iter().position(|l| *l == lowest).expect("a lowest") + 1;
+    assert_eq!(held_out.len(), at + 4, "{held_out:?}");
+    assert!(held_out.len() < 40, "it was to stop early: {held_out:?}");
+
+    // Nor do kills change that, before the lowest loss and after it.
+    for kill in [at, at + 2] {
+        let name = format!("rm-early-{kill}");
+        w.run_and_kill(&name, "reward-model", params(40, early.clone()), &inputs, kill);
+        let again = w.run(&name, "reward-model", params(40, early.clone()), &inputs);
+        assert!(bytes(&again) == bytes(&stopped), "killed at step {kill}, it ends at other bytes");
+    }
+    // The same steps with no patience to lose: the model is not the last one.
+    let patient = json!({ "every": at, "patience": 40, "held_out": 32 });
+    let patient = w.run("rm-patient", "reward-model", params(40, patient), &inputs);
+    assert!(bytes(&patient.join("reward")) == bytes(&stopped.join("reward")), "not the model of the lowest loss");
+
+    let none = json!({ "every": 1, "patience": 4, "held_out": 1_000_000 });
+    let error = w.try_run("rm-none", "reward-model", params(40, none), &inputs).expect_err("no examples").to_string();
+    assert!(error.contains("leave none to train on"), "{error}");
+}
+
+#[test]
 fn a_damaged_checkpoint_is_left_behind() {
     let run = run("dialogue");
     let w = &run.workshop;

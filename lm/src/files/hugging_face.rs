@@ -1,9 +1,9 @@
-//! A model as a folder in Hugging Face layout: `config.json` and `model.safetensors`.
+//! A model as a folder in Hugging Face layout: `config.json` and `model.safetensors`, or several files with an index.
 //!
 //! A scalar head is a sequence classifier with one label; the bias of ours is one tensor more (`score.bias`), which
 //! other tools leave out with a warning.
 
-use super::{Named, Weights, write_atomically, write_tensors};
+use super::{Named, Weights, write_atomically, write_weights};
 use crate::config::{Config, Family, Head};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -56,6 +56,15 @@ impl Model {
     /// # Errors
     /// [`Error::Io`] if the folder cannot be written.
     pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
+        self.save_sharded(dir, usize::MAX)
+    }
+
+    /// As [`Model::save`], in files of at most `most` bytes of tensors each, or of one tensor that is larger, with
+    /// `model.safetensors.index.json`; in one file without an index where all of them fit.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder cannot be written.
+    pub fn save_sharded(&self, dir: impl AsRef<Path>, most: usize) -> Result<()> {
         let dir = dir.as_ref();
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
         let slots = self.decoder.slots.iter();
@@ -73,7 +82,7 @@ impl Model {
                 rest = after;
             }
         }
-        write_tensors(&dir.join(super::SINGLE), &tensors, ("format", "pt".into()))?;
+        write_weights(dir, tensors, most)?;
         let path = dir.join(CONFIG);
         let text = config_json(self.config(), self.head()).map_err(|e| Error::format(&path, e, "JSON"))?;
         write_atomically(&path, text.as_bytes())

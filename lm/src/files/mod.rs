@@ -5,4 +5,4 @@ mod tensors;
 mod weights;
 
 pub(crate) use tensors::{Named, TensorFile, write_atomically, write_tensors};
-pub(crate) use weights::{SINGLE, Weights};
+pub(crate) use weights::{Weights, write_weights};

@@ -1,10 +1,12 @@
 //! The tensors of a model's folder: in one file, or in several that an index names.
 
-use super::TensorFile;
+use super::{Named, TensorFile, write_atomically, write_tensors};
 use crate::error::{Error, Result};
 use serde::Deserialize;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// The file that holds all tensors, where there is one.
@@ -22,6 +24,44 @@ pub(crate) struct Weights {
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
+}
+
+/// Writes tensors to a folder, in files of at most `most` bytes or of one tensor. The index comes last, and what would
+/// be read before it goes then.
+pub(crate) fn write_weights(folder: &Path, tensors: Vec<Named>, most: usize) -> Result<()> {
+    let metadata = || ("format", "pt".into());
+    let sizes: Vec<usize> = tensors.iter().map(|t| size_of_val(t.values)).collect();
+    let (mut shards, mut room): (Vec<Vec<Named>>, usize) = (vec![], 0);
+    for (tensor, &size) in tensors.into_iter().zip(&sizes) {
+        match shards.last_mut().filter(|_| size <= room) {
+            Some(shard) => {
+                shard.push(tensor);
+                room -= size;
+            }
+            None => {
+                shards.push(vec![tensor]);
+                room = most.saturating_sub(size);
+            }
+        }
+    }
+    if let [all] = &shards[..] {
+        return write_tensors(&folder.join(SINGLE), all, metadata());
+    }
+    let mut weight_map = BTreeMap::new();
+    for (number, shard) in shards.iter().enumerate() {
+        let file = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
+        write_tensors(&folder.join(&file), shard, metadata())?;
+        weight_map.extend(shard.iter().map(|tensor| (tensor.name.clone(), file.clone())));
+    }
+    let path = folder.join(INDEX);
+    let index = json!({ "metadata": { "total_size": sizes.iter().sum::<usize>() }, "weight_map": weight_map });
+    let text = serde_json::to_string_pretty(&index).map_err(|e| Error::format(&path, e, "JSON"))? + "\n";
+    write_atomically(&path, text.as_bytes())?;
+    let single = folder.join(SINGLE);
+    match fs::remove_file(&single) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&single)(e)),
+        _ => Ok(()),
+    }
 }
 
 impl Weights {

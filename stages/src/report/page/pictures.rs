@@ -50,11 +50,14 @@ impl Pictures<'_> {
             let labels = self.labels(metric, title, "update", unit, arms.keys());
             Some(lines(&labels, &arms.iter().map(|(arm, curve)| self.line(arm, curve)).collect::<Vec<_>>()))
         });
-        let losses = self.curves.of(self.task, "loss").into_iter().flatten().map(|(arm, curve)| {
-            let number = self.series(arm).0;
-            let title = format!("Training loss of {arm}");
-            let labels = self.labels(&format!("loss-{number}"), &title, "step", "loss", [arm]);
-            lines(&labels, &[self.line(arm, curve)])
+        let losses = [("loss", "Training"), ("held_out_loss", "Held-out")].into_iter();
+        let losses = losses.flat_map(|(metric, of)| {
+            self.curves.of(self.task, metric).into_iter().flatten().map(move |(arm, curve)| {
+                let number = self.series(arm).0;
+                let title = format!("{of} loss of {arm}");
+                let labels = self.labels(&format!("{metric}-{number}"), &title, "step", "loss", [arm]);
+                lines(&labels, &[self.line(arm, curve)])
+            })
         });
         ppo.chain(self.reward_against_kl()).chain(losses).collect()
     }
