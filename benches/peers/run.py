@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Our training, sampling and PPO against PyTorch's, on this machine.
 
-    python3 benches/peers/run.py [--rounds 3] [--seconds 2] [--shapes S M] [--json FILE]
+    python3 benches/peers/run.py [--rounds 3] [--seconds 2] [--shapes S M] [--works peak training ...] [--json FILE]
 
 Needs cargo and Python 3.10 or newer; PyTorch is installed into target/peers (some gigabytes). In each round everybody
 runs once, one process after the other, so that a noisy moment meets all alike. Figures are medians over the rounds; a
-ratio is the median of the rounds' ratios.
+ratio is the median of the rounds' ratios. `peak` is the product of two matrices of 1024 by 1024; the others' share of it
+counts the products of the model (its attention too), nothing else.
 """
 
 import argparse
@@ -17,7 +18,35 @@ import sys
 
 from environment import HERE, OURS, PYTHON, ROOT, prepare
 
-WORKS = {"training": ["eager", "compile", "bf16"], "sampling": ["eager"], "ppo-1": ["eager"], "ppo-4": ["eager"]}
+WORKS = {
+    "peak": ["eager"],
+    "training": ["eager", "compile", "bf16"],
+    "sampling": ["eager"],
+    "ppo-1": ["eager"],
+    "ppo-4": ["eager"],
+}
+SHAPES = json.loads((HERE / "shapes.json").read_text())
+
+
+def operations(shape, work):
+    """Floating-point operations of the products that a work asks for."""
+    s, m = SHAPES[shape], SHAPES[shape]["model"]
+    width, layers = m["hidden_size"], m["num_hidden_layers"]
+    weights = layers * width * (4 * width + 3 * m["intermediate_size"]) + m["vocab_size"] * width
+
+    def forward(sequences, length):
+        # A token attends to half of the sequence on average, in two products.
+        return sequences * length * (2 * weights + layers * 2 * width * length)
+
+    if work == "peak":
+        return 2 * 1024**3
+    if work == "training":
+        return 3 * forward(s["sequences"], s["length"] - 1)
+    rollout = forward(s["prompts"], s["prompt"] + s["response"])
+    if work == "sampling":
+        return rollout
+    # Sampling, three models that score, and two that learn.
+    return rollout * (4 + 6 * int(work[-1]))
 
 
 def timed(command):
@@ -60,7 +89,9 @@ def measure(shape, work, options):
             # How many times faster than this one we are.
             "ratio": statistics.median(theirs["ms"] / ours["ms"] for ours, theirs in found),
             "threads": found[0][1]["threads"],
+            "mib": statistics.median(theirs["mib"] for _, theirs in found),
         }
+        row["gflops"] = operations(shape, work) / row["ms"] / 1e6
         if work == "training":
             row["same_losses"] = all(same_losses(ours, theirs, who) for ours, theirs in found)
         rows.append(row)
@@ -77,14 +108,18 @@ def main():
     options = parser.parse_args()
     prepare("peer")
     rows = [row for shape in options.shapes for work in options.works for row in measure(shape, work, options)]
-    print(f"{'shape':<7}{'work':<10}{'who':<10}{'ms':>10}{'tokens/s':>12}{'we are':>10}  losses")
+    peaks = {r["shape"]: r["gflops"] for r in rows if r["work"] == "peak" and r["who"] == "pipeline" and "ms" in r}
+    print(f"{'shape':<7}{'work':<10}{'who':<10}{'ms':>10}{'tokens/s':>12}{'GFLOP/s':>9}{'of peak':>9}", end="")
+    print(f"{'MiB':>7}{'we are':>9}  losses")
     for r in rows:
         head = f"{r['shape']:<7}{r['work']:<10}{r['who']:<10}"
         if r.get("failed"):
             print(f"{head}{'failed':>10}")
             continue
         losses = {True: "the same", False: "DIFFER", None: ""}[r.get("same_losses")]
-        print(f"{head}{r['ms']:>10.1f}{r['tokens_per_second']:>12.0f}{r['ratio']:>9.2f}x  {losses}")
+        share = f"{r['gflops'] / peaks[r['shape']]:.0%}" if r["shape"] in peaks else ""
+        print(f"{head}{r['ms']:>10.1f}{r['tokens_per_second']:>12.0f}{r['gflops']:>9.1f}{share:>9}", end="")
+        print(f"{r['mib']:>7.0f}{r['ratio']:>8.2f}x  {losses}")
     if options.json:
         options.json.write_text(json.dumps({"rounds": options.rounds, "results": rows}, indent=2) + "\n")
 

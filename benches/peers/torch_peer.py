@@ -10,6 +10,7 @@ line of JSON.
 import contextlib
 import json
 import pathlib
+import resource
 import statistics
 import sys
 import time
@@ -18,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+# Rows and columns of the matrices whose product shows what the processor can do.
+PEAK = 1024
 SHAPES = json.loads((pathlib.Path(__file__).parent / "shapes.json").read_text())
 
 
@@ -186,6 +189,10 @@ class Peer:
 
         return work, rows * new
 
+    def peak(self):
+        a, b, c = (torch.ones(PEAK, PEAK) for _ in range(3))
+        return lambda: torch.mm(a, b, out=c), 0
+
     def build(self, work):
         return self.ppo(int(work[-1])) if work.startswith("ppo") else getattr(self, work)()
 
@@ -201,7 +208,8 @@ def main():
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    line = {"ms": statistics.median(times) * 1e3, "tokens": tokens, "losses": peer.losses[:3]}
+    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line = {"ms": statistics.median(times) * 1e3, "tokens": tokens, "losses": peer.losses[:3], "mib": mib}
     print(json.dumps(line | {"threads": torch.get_num_threads(), "version": torch.__version__}))
 
 

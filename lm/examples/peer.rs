@@ -8,6 +8,7 @@ mod common;
 
 use common::{batch, cross_entropy};
 use lm::{AdamW, Batch, Config, Head, Model, Sampled, Sampling, Schedule, Trainer};
+use rayon::prelude::*;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -50,6 +51,7 @@ impl Shape {
                 let tokens = self.prompts * self.response;
                 Ok((Box::new(move || sample(&model, &prompts, self.response).map(|_| None)), tokens))
             }
+            "peak" => Ok((Box::new(peak()), 0)),
             _ => {
                 let epochs: usize = name.strip_prefix("ppo-").ok_or("no such work")?.parse()?;
                 let tokens = self.prompts * self.response;
@@ -58,6 +60,55 @@ impl Shape {
             }
         }
     }
+}
+
+/// Rows and columns of the matrices whose product shows what the processor can do.
+const PEAK: usize = 1024;
+
+/// A plain product of matrices, its rows shared out evenly over the threads.
+fn peak() -> impl FnMut() -> lm::Result<Option<f32>> {
+    let (a, b, mut c) = (vec![1.0; PEAK * PEAK], vec![1.0; PEAK * PEAK], vec![0.0f32; PEAK * PEAK]);
+    let rows = PEAK.div_ceil(rayon::current_num_threads());
+    move || {
+        let (a, b): (&[f32], &[f32]) = (&a, &b);
+        c.par_chunks_mut(rows * PEAK).zip(a.par_chunks(rows * PEAK)).for_each(|(c, a)| {
+            let (n, one, none) = (PEAK as isize, 1.0, gemm_common::Parallelism::None);
+            let (out, left, right) = (c.as_mut_ptr(), a.as_ptr(), b.as_ptr());
+            let gemm = gemm_f32::gemm::f32::get_gemm_fn();
+            // SAFETY: `c` and `a` have `c.len() / PEAK` rows of `PEAK` values, `b` has `PEAK`.
+            unsafe {
+                gemm(
+                    PEAK,
+                    c.len() / PEAK,
+                    PEAK,
+                    out,
+                    n,
+                    1,
+                    false,
+                    right,
+                    n,
+                    1,
+                    left,
+                    n,
+                    1,
+                    0.0,
+                    one,
+                    false,
+                    false,
+                    false,
+                    none,
+                );
+            }
+        });
+        Ok(None)
+    }
+}
+
+/// The most memory that this process has had, in MiB, where the system tells.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }
 
 fn trainer(model: &Model) -> lm::Result<Trainer> {
@@ -188,6 +239,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     losses.truncate(3);
     let losses: Vec<f32> = losses.into_iter().flatten().collect();
     let (ms, threads) = (times[times.len() / 2], rayon::current_num_threads());
-    println!("{}", serde_json::json!({ "ms": ms, "tokens": tokens, "losses": losses, "threads": threads }));
+    let mib = peak_memory();
+    let line =
+        serde_json::json!({ "ms": ms, "tokens": tokens, "losses": losses, "threads": threads, "mib": mib });
+    println!("{line}");
     Ok(())
 }

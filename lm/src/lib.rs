@@ -25,7 +25,7 @@
 
 mod backend;
 mod batch;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "check")]
 #[doc(hidden)]
 pub mod check;
 mod config;

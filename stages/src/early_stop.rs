@@ -61,7 +61,9 @@ impl<'a> Watch<'a> {
         if examples <= how.held_out {
             let held_out = how.held_out;
             let message = format!("{examples} examples leave none to train on after {held_out} are held out");
-            return Err(StageError::new(message).hint("lower `training.early_stop.held_out`, or make more data"));
+            return Err(
+                StageError::new(message).hint("lower `training.early_stop.held_out`, or make more data")
+            );
         }
         let held_out = (examples - how.held_out..examples).collect();
         Ok(Self { how, held_out, folder: ctx.checkpoints.clone(), seen: Seen::default() })

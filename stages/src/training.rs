@@ -39,15 +39,7 @@ pub struct Training {
 
 impl Default for Training {
     fn default() -> Self {
-        Self {
-            steps: 1000,
-            batch: 64,
-            lr: 2e-3,
-            warmup: 50,
-            weight_decay: 0.01,
-            clip: 1.0,
-            early_stop: None,
-        }
+        Self { steps: 1000, batch: 64, lr: 2e-3, warmup: 50, weight_decay: 0.01, clip: 1.0, early_stop: None }
     }
 }
 

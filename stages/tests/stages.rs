@@ -202,8 +202,7 @@ fn early_stopping_keeps_the_model_with_the_lowest_held_out_loss() {
     let early = json!({ "every": 1, "patience": 4, "held_out": 32 });
     let stopped = w.run("rm-early", "reward-model", params(40, early.clone()), &inputs);
     let curve: Vec<CurvePoint> = dataset::read(&stopped.join("curve")).expect("a curve");
-    let held_out: Vec<f32> =
-        curve.iter().filter(|p| p.metric == "held_out_loss").map(|p| p.value).collect();
+    let held_out: Vec<f32> = curve.iter().filter(|p| p.metric == "held_out_loss").map(|p| p.value).collect();
     let lowest = held_out.iter().copied().fold(f32::INFINITY, f32::min);
     let at = held_out.iter().position(|l| *l == lowest).expect("a lowest") + 1;
     assert_eq!(held_out.len(), at + 4, "{held_out:?}");
@@ -219,10 +218,14 @@ fn early_stopping_keeps_the_model_with_the_lowest_held_out_loss() {
     // The same steps with no patience to lose: the model is not the last one.
     let patient = json!({ "every": at, "patience": 40, "held_out": 32 });
     let patient = w.run("rm-patient", "reward-model", params(40, patient), &inputs);
-    assert!(bytes(&patient.join("reward")) == bytes(&stopped.join("reward")), "not the model of the lowest loss");
+    assert!(
+        bytes(&patient.join("reward")) == bytes(&stopped.join("reward")),
+        "not the model of the lowest loss"
+    );
 
     let none = json!({ "every": 1, "patience": 4, "held_out": 1_000_000 });
-    let error = w.try_run("rm-none", "reward-model", params(40, none), &inputs).expect_err("no examples").to_string();
+    let error =
+        w.try_run("rm-none", "reward-model", params(40, none), &inputs).expect_err("no examples").to_string();
     assert!(error.contains("leave none to train on"), "{error}");
 }
 

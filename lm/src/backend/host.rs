@@ -4,8 +4,8 @@ use super::{Engine, backward};
 use crate::batch::Packed;
 use crate::decoder::Decoder;
 use crate::error::Result;
-use crate::ops::view::{view, view_mut};
 use crate::ops::parallel::{each, map};
+use crate::ops::view::{view, view_mut};
 use crate::ops::{Fused, Matrix, Vector, add, log_prob};
 use crate::parameters::Slot;
 use crate::sample::{Sampled, Sampling, generate};
@@ -90,9 +90,12 @@ impl Engine for Fused {
 
     fn add_gradients(sum: &mut [Vec<f32>], gradients: Vec<Vec<f32>>) {
         let pairs = sum.iter_mut().zip(&gradients);
-        each(pairs.flat_map(|(sum, gradient)| sum.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK))), |(sum, part)| {
-            add(sum, part);
-        });
+        each(
+            pairs.flat_map(|(sum, gradient)| sum.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK))),
+            |(sum, part)| {
+                add(sum, part);
+            },
+        );
     }
 
     fn square_sum(gradients: &[Vec<f32>]) -> f64 {

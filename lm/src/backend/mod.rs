@@ -53,10 +53,7 @@ pub(crate) mod sealed {
 }
 
 /// The gradients of `sum(outputs * weights)`: with the loss's gradient for weights, those of the loss.
-fn backward<D: Device<f32>>(
-    outputs: Vector<D, OwnedTape<f32, D>>,
-    weights: Vec<f32>,
-) -> Gradients<f32, D> {
+fn backward<D: Device<f32>>(outputs: Vector<D, OwnedTape<f32, D>>, weights: Vec<f32>) -> Gradients<f32, D> {
     let weights = outputs.device().tensor_from_vec(weights, *outputs.shape());
     (outputs * weights).sum().backward()
 }

@@ -54,7 +54,8 @@ pub(crate) fn write_weights(folder: &Path, tensors: Vec<Named>, most: usize) -> 
         weight_map.extend(shard.iter().map(|tensor| (tensor.name.clone(), file.clone())));
     }
     let path = folder.join(INDEX);
-    let index = json!({ "metadata": { "total_size": sizes.iter().sum::<usize>() }, "weight_map": weight_map });
+    let index =
+        json!({ "metadata": { "total_size": sizes.iter().sum::<usize>() }, "weight_map": weight_map });
     let text = serde_json::to_string_pretty(&index).map_err(|e| Error::format(&path, e, "JSON"))? + "\n";
     write_atomically(&path, text.as_bytes())?;
     let single = folder.join(SINGLE);

@@ -4,16 +4,16 @@
 //! the same functions on the CPU, each recorded on dfdx's tape as one operation. Tests hold the second against
 //! the first, values and gradients.
 
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(any(test, feature = "check"))]
 pub(crate) mod check;
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(any(test, feature = "check"))]
 pub(crate) mod composed;
 mod fused;
 mod rope;
 #[cfg(test)]
 mod tests;
 
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(any(test, feature = "check"))]
 pub(crate) use composed::Composed;
 pub(crate) use fused::{Fused, add, kernels, log_prob, matmul, parallel, view};
 pub(crate) use rope::{Rope, Turn};

@@ -1,4 +1,4 @@
-//! Differences between a device and the CPU, for the program `device_check`: what its public face cannot show.
+//! Differences between a device and the CPU, for the program `device_check`.
 
 use crate::backend::{Accelerator, Cpu};
 use crate::error::Result;
