@@ -39,6 +39,7 @@ pub fn timed() -> Vec<Timed> {
     let x = (rows, WIDTH);
     vec![
         one("embedding", &[(VOCABULARY, WIDTH)], Embedding { ids: ids.clone(), scale: 1.0 }),
+        one("gather", &[x], Gather { rows: (0..rows).step_by(2).collect() }),
         one("rms_norm", &[x, (1, WIDTH)], RmsNorm {}),
         one("linear", &[x, (2 * INNER, WIDTH)], Linear {}),
         one("linear + residual", &[(rows, INNER), (WIDTH, INNER), x], Residual {}),

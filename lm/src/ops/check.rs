@@ -12,6 +12,7 @@ pub(crate) trait Function {
 }
 
 /// The values `f(inputs)`, and the gradient of `sum(f(inputs) * weights)` for each input.
+#[cfg(any(test, feature = "cuda"))]
 pub(crate) fn evaluate<O: Ops>(
     device: &O::Device,
     f: &impl Function,
