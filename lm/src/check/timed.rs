@@ -1,6 +1,8 @@
 //! Operations as a training step runs them, forward and back, for a benchmark.
 
-use crate::ops::check::{Attend, Embedding, Function, Gated, Linear, LogProb, Residual, RmsNorm, ScalarHead};
+use crate::ops::check::{
+    Attend, Embedding, Function, Gated, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead,
+};
 use crate::ops::{Attention, Composed, Fused, Gate, Matrix, Ops, Rope};
 use dfdx::prelude::{Axes2, Backward, Cpu, SumTo, TensorFromVec};
 use rand_chacha::ChaCha8Rng;
