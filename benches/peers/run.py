@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Our training, sampling and PPO against PyTorch's, on this machine.
 
-    python3 benches/peers/run.py [--rounds 3] [--seconds 2] [--shapes S M] [--works peak training ...] [--json FILE]
+    python3 benches/peers/run.py [--rounds 3] [--seconds 2] [--shapes S M] [--works peak training ...]
+                                   [--peers eager compile bf16] [--json FILE]
 
 Needs cargo and Python 3.10 or newer; PyTorch is installed into target/peers (some gigabytes). In each round everybody
 runs once, one process after the other, so that a noisy moment meets all alike. Figures are medians over the rounds; a
@@ -11,6 +12,7 @@ counts the products of the model (its attention too), nothing else.
 
 import argparse
 import json
+import math
 import pathlib
 import statistics
 import subprocess
@@ -32,21 +34,25 @@ def operations(shape, work):
     """Floating-point operations of the products that a work asks for."""
     s, m = SHAPES[shape], SHAPES[shape]["model"]
     width, layers = m["hidden_size"], m["num_hidden_layers"]
-    weights = layers * width * (4 * width + 3 * m["intermediate_size"]) + m["vocab_size"] * width
+    weights = layers * width * (4 * width + 3 * m["intermediate_size"])
 
-    def forward(sequences, length):
+    def forward(sequences, length, logits):
+        """`logits` of each sequence's tokens are asked for their distribution."""
         # A token attends to half of the sequence on average, in two products.
-        return sequences * length * (2 * weights + layers * 2 * width * length)
+        body = length * (2 * weights + layers * 2 * width * length)
+        return sequences * (body + logits * 2 * m["vocab_size"] * width)
 
     if work == "peak":
         return 2 * 1024**3
     if work == "training":
-        return 3 * forward(s["sequences"], s["length"] - 1)
-    rollout = forward(s["prompts"], s["prompt"] + s["response"])
+        tokens = s["length"] - 1
+        return 3 * forward(s["sequences"], tokens, tokens)
+    tokens = s["prompt"] + s["response"]
+    policy, scalar = (forward(s["prompts"], tokens, logits) for logits in (s["response"], 0))
     if work == "sampling":
-        return rollout
+        return policy
     # Sampling, three models that score, and two that learn.
-    return rollout * (4 + 6 * int(work[-1]))
+    return 2 * policy + 2 * scalar + 3 * int(work[-1]) * (policy + scalar)
 
 
 def timed(command):
@@ -66,16 +72,17 @@ def same_losses(ours, theirs, variant):
 
 def measure(shape, work, options):
     model = ROOT / "target/peers-model" / shape
+    variants = [variant for variant in WORKS[work] if variant in options.peers]
     rounds = []
     for number in range(options.rounds):
         print(f"{shape} {work}: round {number + 1} of {options.rounds}", file=sys.stderr)
         figures = {"pipeline": timed([OURS / "peer", shape, work, options.seconds, model])}
-        for variant in WORKS[work]:
+        for variant in variants:
             peer = [PYTHON, HERE / "torch_peer.py", variant, shape, work, options.seconds, model]
             figures[variant] = timed(peer)
         rounds.append(figures)
     rows = []
-    for who in ["pipeline", *WORKS[work]]:
+    for who in ["pipeline", *variants]:
         found = [(r["pipeline"], r[who]) for r in rounds if r["pipeline"] and r[who]]
         if not found:
             rows.append({"shape": shape, "work": work, "who": who, "failed": True})
@@ -89,7 +96,7 @@ def measure(shape, work, options):
             # How many times faster than this one we are.
             "ratio": statistics.median(theirs["ms"] / ours["ms"] for ours, theirs in found),
             "threads": found[0][1]["threads"],
-            "mib": statistics.median(theirs["mib"] for _, theirs in found),
+            "mib": statistics.median(theirs["mib"] or math.nan for _, theirs in found),
         }
         row["gflops"] = operations(shape, work) / row["ms"] / 1e6
         if work == "training":
@@ -104,24 +111,34 @@ def main():
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--shapes", nargs="+", default=["S", "M"])
     parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
+    parser.add_argument("--peers", nargs="+", default=["eager", "compile", "bf16"])
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     prepare("peer")
-    rows = [row for shape in options.shapes for work in options.works for row in measure(shape, work, options)]
-    peaks = {r["shape"]: r["gflops"] for r in rows if r["work"] == "peak" and r["who"] == "pipeline" and "ms" in r}
     print(f"{'shape':<7}{'work':<10}{'who':<10}{'ms':>10}{'tokens/s':>12}{'GFLOP/s':>9}{'of peak':>9}", end="")
-    print(f"{'MiB':>7}{'we are':>9}  losses")
-    for r in rows:
-        head = f"{r['shape']:<7}{r['work']:<10}{r['who']:<10}"
-        if r.get("failed"):
-            print(f"{head}{'failed':>10}")
-            continue
-        losses = {True: "the same", False: "DIFFER", None: ""}[r.get("same_losses")]
-        share = f"{r['gflops'] / peaks[r['shape']]:.0%}" if r["shape"] in peaks else ""
-        print(f"{head}{r['ms']:>10.1f}{r['tokens_per_second']:>12.0f}{r['gflops']:>9.1f}{share:>9}", end="")
-        print(f"{r['mib']:>7.0f}{r['ratio']:>8.2f}x  {losses}")
-    if options.json:
-        options.json.write_text(json.dumps({"rounds": options.rounds, "results": rows}, indent=2) + "\n")
+    print(f"{'MiB':>7}{'we are':>9}  losses", flush=True)
+    rows = []
+    for shape in options.shapes:
+        peak = None
+        for work in options.works:
+            found = measure(shape, work, options)
+            peak = found[0].get("gflops") if work == "peak" else peak
+            for row in found:
+                show(row, peak)
+            rows += found
+            if options.json:
+                options.json.write_text(json.dumps({"rounds": options.rounds, "results": rows}, indent=2) + "\n")
+
+
+def show(row, peak):
+    head = f"{row['shape']:<7}{row['work']:<10}{row['who']:<10}"
+    if row.get("failed"):
+        print(f"{head}{'failed':>10}", flush=True)
+        return
+    losses = {True: "the same", False: "DIFFER", None: ""}[row.get("same_losses")]
+    share = f"{row['gflops'] / peak:.0%}" if peak else ""
+    print(f"{head}{row['ms']:>10.1f}{row['tokens_per_second']:>12.0f}{row['gflops']:>9.1f}{share:>9}", end="")
+    print(f"{row['mib']:>7.0f}{row['ratio']:>8.2f}x  {losses}", flush=True)
 
 
 main()

@@ -91,22 +91,17 @@ impl Batch {
 }
 
 impl Packed {
-    /// Cuts the batch into at most `parts` parts, and at least one: whole sequences, about as many tokens each.
-    pub fn split_evenly(&self, parts: usize) -> Vec<Packed> {
-        let len = self.tokens.len().div_ceil(parts.max(1));
-        self.split(len)
-    }
-
-    /// Cuts the batch into parts: whole sequences of about `len` tokens.
+    /// Cuts the batch into parts: whole sequences of about `len` tokens, as many parts as the tokens hold `len`, the
+    /// last one begun included, or fewer.
     pub fn split(&self, len: usize) -> Vec<Packed> {
         let mut parts = vec![];
         let (mut first, mut row) = (0, 0);
         for next in 1..self.starts.len() {
-            let begin = self.starts[first];
-            if self.starts[next] - begin < len && next + 1 < self.starts.len() {
+            // What one part has too much, the next one has less: all of it would fall on the last one otherwise.
+            let (begin, end) = (self.starts[first], self.starts[next]);
+            if end < (begin / len + 1) * len && next + 1 < self.starts.len() {
                 continue;
             }
-            let end = self.starts[next];
             let rows = self.rows[row..].iter().take_while(|&&r| r < end).count();
             parts.push(Packed {
                 tokens: self.tokens[begin..end].to_vec(),

@@ -127,7 +127,8 @@ impl<O: Ops> Decoder<O> {
         O::linear(h, layer.down, Some(x))
     }
 
-    /// One number for each row: the log-probability of the next token, or the scalar head's value.
+    /// One number for each row: the log-probability of the next token, or the scalar head's value. Nothing but
+    /// operations of `O` is on the tape: `backend/host.rs` relies on it.
     pub fn outputs<T: Tape<f32, O::Device>>(&self, batch: &Packed, tape: T) -> Vector<O::Device, T> {
         let x = self.hidden(batch, tape);
         match (self.head, self.after_norm()) {

@@ -161,6 +161,9 @@ fn what_cannot_be_sampled_is_refused() {
     for bad in [&[][..], &[VOCABULARY], &[1; 61]] {
         assert!(matches!(one(bad, &how), Err(Error::Batch { sequence: 0, .. })), "{bad:?}");
     }
+    let endless = sampling(usize::MAX);
+    assert!(matches!(one(&[1, 2], &endless), Err(Error::Batch { sequence: 0, .. })));
+    assert!(model.sample(&[], &endless, &[]).unwrap().is_empty());
     assert!(matches!(model.sample(&[vec![1]], &how, &[]), Err(Error::Sampling { field: "seeds", .. })));
     for (field, bad) in [
         ("temperature", Sampling { temperature: -1.0, ..how.clone() }),

@@ -122,22 +122,47 @@ fn a_damaged_checkpoint_is_an_error() {
     assert!(resume().is_err());
 }
 
+/// A large batch is cut into parts that run side by side; a small one is not.
 #[test]
-fn accumulated_parts_are_one_batch() {
-    let all = sequences(9, 12);
-    let rows: usize = all.iter().map(|s| s.len() - 1).sum();
-    let sum = |outputs: &[f32]| {
-        let n = rows as f32;
-        (-outputs.iter().sum::<f32>() / n, vec![-1.0 / n; outputs.len()])
+fn a_large_batch_and_its_pieces_accumulated_give_the_same_gradient() {
+    let all = sequences(9, 60);
+    assert!(batch(&all).tokens() > 4 * 256, "not large enough to be cut");
+    let rows = batch(&all).rows();
+    // Each row weighs something else: a part with another part's weights is found out.
+    let loss_from = |first: usize| {
+        move |outputs: &[f32]| {
+            let weights = (first..).map(|i| ((i * 37) % 11) as f32 / rows as f32 - 0.005);
+            let weights: Vec<f32> = weights.take(outputs.len()).collect();
+            (outputs.iter().zip(&weights).map(|(y, w)| y * w).sum(), weights)
+        }
     };
-    let (mut whole, mut parts) = (trainer(Head::Lm), trainer(Head::Lm));
-    let expected = whole.step(&batch(&all), sum).unwrap();
-    for part in all.chunks(5) {
-        parts.accumulate(&batch(part), sum).unwrap();
+    for head in [Head::Lm, Head::Scalar] {
+        let (mut whole, mut pieces) = (trainer(head), trainer(head));
+        // A scalar head starts at zero, and then sends nothing back.
+        steps(&mut whole, 0, 2);
+        steps(&mut pieces, 0, 2);
+        let with_a_silent_one = |sequences: &[Vec<u32>]| {
+            let mut together = lm::Batch::new();
+            together.push(&[1, 2, 3], 0..0);
+            sequences.iter().for_each(|s| together.push(s, 0..s.len() - 1));
+            together
+        };
+        let loss = whole.accumulate(&with_a_silent_one(&all), loss_from(0)).unwrap();
+        let (mut first, mut sum) = (0, 0.0);
+        for piece in all.chunks(5) {
+            let piece = with_a_silent_one(piece);
+            sum += pieces.accumulate(&piece, loss_from(first)).unwrap();
+            first += piece.rows();
+        }
+        assert!((loss - sum).abs() < 1e-5 * (1.0 + loss.abs()), "{head:?}: {loss}, {sum}");
+        for ((name, a), (_, b)) in whole.gradients().iter().zip(pieces.gradients()) {
+            let norm = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let apart: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
+            assert!(norm(a) > 0.0 && norm(&apart) < 1e-4 * norm(a), "{head:?}: {name} differs");
+        }
+        let (expected, found) = (whole.apply().unwrap(), pieces.apply().unwrap());
+        assert!((found.grad_norm / expected.grad_norm - 1.0).abs() < 1e-4, "{found:?}, {expected:?}");
     }
-    let found = parts.apply().unwrap();
-    assert!((found.loss - expected.loss).abs() < 1e-5, "{found:?}, {expected:?}");
-    assert!((found.grad_norm / expected.grad_norm - 1.0).abs() < 1e-4, "{found:?}, {expected:?}");
 }
 
 #[test]

@@ -39,8 +39,8 @@ impl EarlyStop {
     }
 }
 
-/// The held-out loss so far. The model of the lowest one lies in a file: a run that is killed and goes on from an
-/// earlier checkpoint comes by that loss again and writes the same file again.
+/// The held-out loss so far. The model of the lowest one lies in a file, as a trainer's checkpoint, which keeps every bit:
+/// a run that is killed and goes on from an earlier checkpoint comes by that loss again and writes the same file again.
 pub struct Watch<'a> {
     how: &'a EarlyStop,
     held_out: Vec<usize>,
@@ -81,6 +81,10 @@ impl<'a> Watch<'a> {
             return Ok(None);
         }
         let loss = mean_loss(trainer.model(), training.batch, task, &self.held_out)?;
+        if !loss.is_finite() {
+            let message = format!("the held-out loss at step {step} is {loss}");
+            return Err(StageError::new(message).hint("lower `training.lr`"));
+        }
         if self.seen.lowest.is_none_or(|lowest| loss < lowest) {
             self.seen = Seen { lowest: Some(loss), waited: 0 };
             trainer.save(self.best())?;
@@ -92,11 +96,7 @@ impl<'a> Watch<'a> {
 
     /// The model whose held-out loss was the lowest.
     pub fn into_best(self, last: Trainer, training: &Training) -> Result<Model, StageError> {
-        if self.seen.waited == 0 {
-            return Ok(last.into_model());
-        }
-        let (adam, schedule) = training.optimizer();
-        Ok(Trainer::resume(self.best(), adam, schedule)?.into_model())
+        if self.seen.waited == 0 { Ok(last.into_model()) } else { self.load_best(training) }
     }
 
     /// Writes what was seen, beside the checkpoint of a step.
@@ -106,13 +106,22 @@ impl<'a> Watch<'a> {
         fs::write(&path, text).map_err(|e| StageError::new(format!("cannot write {}: {e}", path.display())))
     }
 
-    /// Goes on from what was seen up to a step.
-    pub fn resume(&mut self, step: usize) -> Result<(), StageError> {
+    /// Goes on from what was seen up to a step, if all of it can be read.
+    pub fn resume(&mut self, step: usize, training: &Training) -> Result<(), StageError> {
         let path = self.path(step);
         let unreadable = |e: String| StageError::new(format!("cannot read {}: {e}", path.display()));
         let text = fs::read_to_string(&path).map_err(|e| unreadable(e.to_string()))?;
-        self.seen = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
+        let seen: Seen = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
+        if seen.lowest.is_some() {
+            self.load_best(training)?;
+        }
+        self.seen = seen;
         Ok(())
+    }
+
+    fn load_best(&self, training: &Training) -> Result<Model, StageError> {
+        let (adam, schedule) = training.optimizer();
+        Ok(Trainer::resume(self.best(), adam, schedule)?.into_model())
     }
 
     fn path(&self, step: usize) -> PathBuf {

@@ -61,7 +61,11 @@ impl Stage for RewardModel {
     ];
     const OUTPUTS: &'static [Output] = &[
         Output::new("reward", "reward", "the reward model; its head tells its objective"),
-        Output::new("curve", "curves", "the training loss by step"),
+        Output::new(
+            "curve",
+            "curves",
+            "the training loss by step, and the held-out loss where it may stop early",
+        ),
         Output::new("evaluation", "measurements", "accuracy and likelihood on held-out pairs"),
     ];
     type Params = Params;

@@ -106,7 +106,11 @@ impl Stage for Sft {
     ];
     const OUTPUTS: &'static [Output] = &[
         Output::new("model", "model", "the policy, in Hugging Face layout"),
-        Output::new("curve", "curves", "the training loss by step"),
+        Output::new(
+            "curve",
+            "curves",
+            "the training loss by step, and the held-out loss where it may stop early",
+        ),
         Output::new("evaluation", "measurements", "the loss on held-out demonstrations"),
     ];
     type Params = Params;

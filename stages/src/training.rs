@@ -162,7 +162,7 @@ fn resume(
     let trainer = Trainer::resume(&folder, adam, schedule)?;
     let curve = dataset::read(&checkpoints.join(format!("curve-{}", trainer.steps())))?;
     if let Some(watch) = watch {
-        watch.resume(trainer.steps() as usize)?;
+        watch.resume(trainer.steps() as usize, training)?;
     }
     tracing::info!(step = trainer.steps(), "goes on from a checkpoint");
     Ok(Some((trainer, curve)))

@@ -16,12 +16,12 @@ use std::borrow::Cow;
 /// Values that one task of an element-wise operation takes.
 const CHUNK: usize = 1 << 14;
 
-/// Into how many parts training cuts so many tokens: a power of two, so that they share out evenly; parts of at least
-/// 256 tokens, for adding up a part's gradients must not cost much beside them; at most 8, for each part holds
-/// gradients of its own. The number of threads plays no part: sums would depend on it.
-fn parts(tokens: usize) -> usize {
+/// How many of so many tokens make a part in training: a power of two of parts, so that they share out evenly; each of
+/// some 256 tokens or more, for adding up a part's gradients must not cost much beside them; at most 8 parts, for each
+/// holds gradients of its own. The number of threads does not count: sums would depend on it.
+fn trained_part(tokens: usize) -> usize {
     let most = (tokens / 256).clamp(1, 8);
-    1 << most.ilog2()
+    tokens.div_ceil(1 << most.ilog2())
 }
 
 /// Outputs with what it takes to go back.
@@ -64,7 +64,7 @@ impl Engine for Fused {
         batch: Packed,
         loss: impl FnOnce(&[f32]) -> Result<(f32, Vec<f32>)>,
     ) -> Result<(f32, Vec<Vec<f32>>)> {
-        let parts = batch.split_evenly(parts(batch.tokens.len()));
+        let parts = batch.split(trained_part(batch.tokens.len()));
         let recorded = map(&parts, |part| Recorded(decoder.outputs(part, OwnedTape::default())));
         let outputs: Vec<&[f32]> = recorded.iter().map(|part| view(&part.0)).collect();
         let (loss, gradient) = loss(&outputs.concat())?;

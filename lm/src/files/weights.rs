@@ -12,6 +12,8 @@ use std::path::{Component, Path, PathBuf};
 /// The file that holds all tensors, where there is one.
 pub(crate) const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// How the names of several files begin.
+const SHARD: &str = "model-";
 
 /// Tensors by name. Of several files one is in memory at a time: neighbours lie together.
 pub(crate) struct Weights {
@@ -26,8 +28,8 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Writes tensors to a folder, in files of at most `most` bytes or of one tensor. The index comes last, and what would
-/// be read before it goes then.
+/// Writes tensors to a folder, in files of at most `most` bytes or of one tensor. A crash leaves what was there, what is
+/// new, or an error to read, but never some of each.
 pub(crate) fn write_weights(folder: &Path, tensors: Vec<Named>, most: usize) -> Result<()> {
     let metadata = || ("format", "pt".into());
     let sizes: Vec<usize> = tensors.iter().map(|t| size_of_val(t.values)).collect();
@@ -44,25 +46,47 @@ pub(crate) fn write_weights(folder: &Path, tensors: Vec<Named>, most: usize) -> 
             }
         }
     }
+    let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
     if let [all] = &shards[..] {
-        return write_tensors(&folder.join(SINGLE), all, metadata());
+        write_tensors(&single, all, metadata())?;
+        remove(&index)?;
+        return remove_shards(folder, &[]);
     }
-    let mut weight_map = BTreeMap::new();
+    // Files that it names are about to change.
+    remove(&index)?;
+    let (mut weight_map, mut files) = (BTreeMap::new(), vec![]);
     for (number, shard) in shards.iter().enumerate() {
-        let file = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
+        let file = format!("{SHARD}{:05}-of-{:05}.safetensors", number + 1, shards.len());
         write_tensors(&folder.join(&file), shard, metadata())?;
         weight_map.extend(shard.iter().map(|tensor| (tensor.name.clone(), file.clone())));
+        files.push(file);
     }
-    let path = folder.join(INDEX);
-    let index =
-        json!({ "metadata": { "total_size": sizes.iter().sum::<usize>() }, "weight_map": weight_map });
-    let text = serde_json::to_string_pretty(&index).map_err(|e| Error::format(&path, e, "JSON"))? + "\n";
-    write_atomically(&path, text.as_bytes())?;
-    let single = folder.join(SINGLE);
-    match fs::remove_file(&single) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&single)(e)),
+    let json = json!({ "metadata": { "total_size": sizes.iter().sum::<usize>() }, "weight_map": weight_map });
+    let text = serde_json::to_string_pretty(&json).map_err(|e| Error::format(&index, e, "JSON"))? + "\n";
+    write_atomically(&index, text.as_bytes())?;
+    // It would be read before the index.
+    remove(&single)?;
+    remove_shards(folder, &files)
+}
+
+fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(file)(e)),
         _ => Ok(()),
     }
+}
+
+/// Removes the shards of another time.
+fn remove_shards(folder: &Path, kept: &[String]) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let name = entry.map_err(Error::io(folder))?.file_name();
+        let name = name.to_string_lossy();
+        let is_shard = name.starts_with(SHARD) && name.contains("-of-") && name.ends_with(".safetensors");
+        if is_shard && !kept.iter().any(|kept| *kept == name) {
+            remove(&folder.join(&*name))?;
+        }
+    }
+    Ok(())
 }
 
 impl Weights {

@@ -15,18 +15,19 @@ use crate::ops::view::view;
 use crate::ops::{Fused, kernels};
 use dfdx::prelude::{Cpu, HasShape};
 use rayon::prelude::*;
-use std::ops::RangeInclusive;
 
-/// Sequences that go on side by side, at most and at least: more push each other out of the processor's cache, with
-/// fewer the products are too small.
-const SIDE_BY_SIDE: RangeInclusive<usize> = 8..=128;
+/// The most sequences that go on side by side; more gain nothing.
+const MOST: usize = 128;
+
+/// With fewer sequences the products are too small to gain from a cache that holds everything.
+const WORTH_WHILE: usize = 8;
 
 /// Bytes of the processor's outermost cache that one thread may count on.
 const PROCESSOR_CACHE: usize = 8 << 20;
 
 impl<B: Backend> Model<B> {
     /// Continues each prompt. Every sequence draws from a stream of its own seed: what it gets depends on
-    /// nothing else in the call. Prompts that follow each other and are equal are read once.
+    /// nothing else in the call. Equal prompts that follow each other are read once for as many as go on side by side.
     ///
     /// # Errors
     /// If the head is scalar, a prompt is empty, has a token beyond the vocabulary, or leaves too few positions
@@ -41,7 +42,7 @@ impl<B: Backend> Model<B> {
         let most = self.config().max_position_embeddings;
         for (sequence, prompt) in prompts.iter().enumerate() {
             check_tokens(sequence, prompt, self.config())?;
-            if prompt.len() + sampling.max_new_tokens > most {
+            if sampling.max_new_tokens > most - prompt.len() {
                 return Err(Error::Batch {
                     sequence,
                     found: format!("{} tokens and {} to generate", prompt.len(), sampling.max_new_tokens),
@@ -49,7 +50,7 @@ impl<B: Backend> Model<B> {
                 });
             }
         }
-        if sampling.max_new_tokens == 0 {
+        if sampling.max_new_tokens == 0 || prompts.is_empty() {
             return Ok(vec![Sampled::default(); prompts.len()]);
         }
         B::Engine::guard(|| B::Engine::generate(&self.decoder, sampling, prompts, seeds))
@@ -81,7 +82,7 @@ pub(crate) fn generate(
 /// or none fit, as many as share one reading of the weights well. Numbers do not depend on it.
 fn side_by_side(weights: usize, sequence: usize) -> usize {
     let fit = PROCESSOR_CACHE.saturating_sub(weights) / sequence;
-    if fit < *SIDE_BY_SIDE.start() { *SIDE_BY_SIDE.end() } else { fit.min(*SIDE_BY_SIDE.end()) }
+    if fit < WORTH_WHILE { MOST } else { fit.min(MOST) }
 }
 
 /// Some prompts on their way, on one thread.
@@ -201,5 +202,19 @@ fn norm(x: &[f32], gain: &Matrix, eps: f32, y: &mut [f32]) {
     let (gain, width) = (view(gain), gain.shape().1);
     for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
         kernels::rms_norm(x, gain, eps, y);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_side_by_side_as_the_cache_holds_or_as_share_the_weights_well() {
+        let sequence = 1 << 16;
+        let beside = |sequences: usize| side_by_side(PROCESSOR_CACHE - sequences * sequence, sequence);
+        assert_eq!([7, 8, 18, 128].map(beside), [128, 8, 18, 128]);
+        assert_eq!(side_by_side(2 * PROCESSOR_CACHE, sequence), 128);
+        assert_eq!(side_by_side(0, 1), 128);
     }
 }

@@ -232,7 +232,7 @@ fn weighted_blocks<const WIDTH: usize>(weights: &[f32], rows: &[f32], stride: us
     for (b, block) in blocks.iter_mut().enumerate() {
         let mut sums = [0.0; WIDTH];
         for (&weight, row) in weights.iter().zip(rows[b * WIDTH..].chunks(stride)) {
-            let Some(row) = row.first_chunk::<WIDTH>() else { break };
+            let row: &[f32; WIDTH] = row.first_chunk().expect("rows are as long as `y`");
             for i in 0..WIDTH {
                 sums[i] = weight.mul_add(row[i], sums[i]);
             }

@@ -5,7 +5,7 @@ use super::view::view;
 use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
-/// Rows whose logits are held at a time. A multiple of what one task of [`matmul`] takes.
+/// Rows of a part whose logits are held at a time. A multiple of what one task of [`matmul`] takes.
 const SLICE: usize = 512;
 /// Rows that one task takes in between.
 const ROWS: usize = 64;
