@@ -24,6 +24,14 @@ tidy:
 throughput:
     cargo run --release --workspace --example throughput
 
+# What is gained by what is not computed
+savings:
+    cargo run --release --workspace --example savings
+
+# Each operation, fused and composed
+operations *ARGS:
+    cargo bench -p lm --features check --target-dir target/bench {{ARGS}}
+
 # Our speed against PyTorch's, side by side (installs PyTorch into target/)
 peers *ARGS:
     python3 benches/peers/run.py {{ARGS}}

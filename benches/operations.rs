@@ -1,7 +1,7 @@
 //! Each operation of a decoder, forward and back on the shapes of a training step of S (see `peers/shapes.json`): ours
 //! beside the same composed of dfdx's operations.
 //!
-//!     cargo bench -p lm --features check
+//!     cargo bench -p lm --features check --target-dir target/bench
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lm::check::{Timed, timed};
