@@ -5,7 +5,6 @@ use crate::ops::{Rope, Turn, kernels};
 
 /// The cache of one sequence. For each layer and key-value head: keys as `[head_dim][capacity]`, so that scores
 /// of neighbouring positions are computed side by side, then values as `[capacity][head_dim]`.
-#[derive(Clone)]
 pub(super) struct Cache {
     values: Vec<f32>,
     capacity: usize,
@@ -25,6 +24,11 @@ impl Cache {
         let (key_value_heads, dim) = (config.num_key_value_heads, config.head_dim);
         let capacity = round(capacity);
         Cache { values, capacity, heads: config.num_attention_heads, key_value_heads, dim }
+    }
+
+    /// Takes over the keys and values of another cache of the same model and capacity.
+    pub fn copy_from(&mut self, other: &Cache) {
+        self.values.copy_from_slice(&other.values);
     }
 
     fn len(config: &Config, capacity: usize) -> usize {

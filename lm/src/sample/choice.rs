@@ -54,7 +54,7 @@ impl Sampling {
 
 /// Chooses tokens; holds the memory that it takes.
 pub(super) struct Chooser<'a> {
-    sampling: &'a Sampling,
+    pub sampling: &'a Sampling,
     probabilities: Vec<f32>,
     order: Vec<u32>,
 }

@@ -4,8 +4,9 @@
 //! dfdx cannot write to a part of a tensor: a new token's keys and values are added to a cache that is zero at
 //! its position, which reads and writes the whole cache for each token. Attention reads all of it anyway.
 
+use super::choice::Chooser;
 use super::choice::Sampling;
-use super::streams::{Rows, Sampled, Streams};
+use super::streams::{Rows, Sampled, Stream};
 use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::ops::composed::attention::{Block, MASKED, Positions, Rotated, pick};
@@ -33,15 +34,22 @@ fn generate_part<D: Device<f32>, P: Product<D>>(
     prompts: &[Vec<u32>],
     seeds: &[u64],
 ) -> Vec<Sampled> {
-    let mut streams = Streams::new(sampling, prompts, seeds);
+    let mut chooser = Chooser::new(sampling);
+    let streams = prompts.iter().zip(seeds).map(|(prompt, &seed)| Stream::new(prompt.len(), seed));
+    let mut streams: Vec<Stream> = streams.collect();
     let mut active: Vec<usize> = (0..prompts.len()).collect();
     // The last token that is drawn is not read again.
     let capacity = prompts.iter().map(Vec::len).max().unwrap_or(0) + sampling.max_new_tokens - 1;
     let (mut cache, mut logits) = read_prompts(decoder, prompts, capacity);
     loop {
-        let next = streams.draw(&active, &logits, decoder.config.vocab_size);
+        let mut next = Rows::default();
+        for (&sequence, logits) in active.iter().zip(logits.chunks_exact(decoder.config.vocab_size)) {
+            if let Some((token, position)) = streams[sequence].draw(&mut chooser, logits) {
+                next.push(token, sequence, position);
+            }
+        }
         if next.tokens.is_empty() {
-            return streams.done;
+            return streams.into_iter().map(|stream| stream.done).collect();
         }
         if next.sequences.len() < active.len() {
             let stays = |&i: &usize| next.sequences.binary_search(&active[i]).is_ok();

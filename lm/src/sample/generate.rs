@@ -1,8 +1,8 @@
-//! Batched generation: prompts in one pass, then one token at a time for the sequences that go on.
+//! Batched generation: one token at a time for all sequences that go on, and whole prompts for those that join them.
 
 use super::cache::Cache;
-use super::choice::Sampling;
-use super::streams::{Rows, Sampled, Streams};
+use super::choice::{Chooser, Sampling};
+use super::streams::{Rows, Sampled, Stream};
 use super::weights::Weights;
 use crate::backend::{Backend, Engine};
 use crate::batch::check_tokens;
@@ -11,10 +11,12 @@ use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::ops::matmul::Old;
+use crate::ops::parallel::map;
 use crate::ops::view::view;
-use crate::ops::{Fused, kernels};
+use crate::ops::{Fused, kernels, room};
 use dfdx::prelude::{Cpu, HasShape};
-use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The most sequences that go on side by side; more gain nothing.
 const MOST: usize = 128;
@@ -63,19 +65,16 @@ pub(crate) fn generate(
     prompts: &[Vec<u32>],
     seeds: &[u64],
 ) -> Vec<Sampled> {
-    let threads = rayon::current_num_threads();
     let weights = Weights::new(decoder);
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0) + sampling.max_new_tokens;
-    let most = side_by_side(weights.bytes(), Cache::bytes(&decoder.config, longest));
-    let part = prompts.len().div_ceil(threads).clamp(1, most);
-    let run = |(prompts, seeds): (&[Vec<u32>], &[u64])| {
-        Generation::new(decoder, &weights, sampling, prompts, seeds).run()
-    };
-    let parts: Vec<Vec<Sampled>> = match threads {
-        1 => prompts.chunks(part).zip(seeds.chunks(part)).map(run).collect(),
-        _ => prompts.par_chunks(part).zip(seeds.par_chunks(part)).map(run).collect(),
-    };
-    parts.into_iter().flatten().collect()
+    let capacity = prompts.iter().map(Vec::len).max().unwrap_or(0) + sampling.max_new_tokens;
+    let most = side_by_side(weights.bytes(), Cache::bytes(&decoder.config, capacity));
+    let threads = rayon::current_num_threads().min(prompts.len());
+    let width = prompts.len().div_ceil(threads).min(most);
+    let queue = Queue::new(prompts, width.div_ceil(2));
+    let work = Work { decoder, weights: &weights, sampling, prompts, seeds, capacity, width };
+    let mut done = map(0..threads, |_| Generation::new(&work).run(&queue)).concat();
+    done.sort_by_key(|(sequence, _)| *sequence);
+    done.into_iter().map(|(_, sampled)| sampled).collect()
 }
 
 /// As many sequences as the processor's cache holds beside the weights, for every token reads all of both; where few
@@ -85,114 +84,189 @@ fn side_by_side(weights: usize, sequence: usize) -> usize {
     if fit < WORTH_WHILE { MOST } else { fit.min(MOST) }
 }
 
-/// Some prompts on their way, on one thread.
-struct Generation<'a> {
+/// The prompts that wait, for all threads: one group after the other, each of equal neighbours, which are read once.
+struct Queue {
+    groups: Vec<Range<usize>>,
+    next: AtomicUsize,
+}
+
+impl Queue {
+    /// Groups of at most `most` prompts.
+    fn new(prompts: &[Vec<u32>], most: usize) -> Queue {
+        let mut groups: Vec<Range<usize>> = vec![];
+        for (sequence, prompt) in prompts.iter().enumerate() {
+            match groups.last_mut() {
+                Some(group) if group.len() < most && prompts[group.start] == *prompt => group.end += 1,
+                _ => groups.push(sequence..sequence + 1),
+            }
+        }
+        Queue { groups, next: AtomicUsize::new(0) }
+    }
+
+    fn take(&self) -> Option<Range<usize>> {
+        self.groups.get(self.next.fetch_add(1, Ordering::Relaxed)).cloned()
+    }
+}
+
+/// What is to be done, the same for all threads.
+struct Work<'a> {
     decoder: &'a Decoder<Fused>,
     weights: &'a Weights,
+    sampling: &'a Sampling,
     prompts: &'a [Vec<u32>],
-    streams: Streams<'a>,
-    caches: Vec<Cache>,
+    seeds: &'a [u64],
+    /// Of a cache, in tokens.
+    capacity: usize,
+    /// Sequences that one thread keeps going.
+    width: usize,
+}
+
+/// The sequences of one thread: as some end, the next prompts take their places.
+struct Generation<'a> {
+    work: &'a Work<'a>,
+    chooser: Chooser<'a>,
+    active: Vec<Active>,
+    /// Caches of sequences that have ended.
+    spare: Vec<Cache>,
+    buffers: Buffers,
+}
+
+struct Active {
+    sequence: usize,
+    stream: Stream,
+    cache: Cache,
+    /// The token to read next, and its position; none before the prompt is read.
+    next: Option<(u32, usize)>,
+    /// Which of the logits that are asked for are its own.
+    row: usize,
+}
+
+/// Memory of a pass, used again by the next one.
+#[derive(Default)]
+struct Buffers {
+    x: Vec<f32>,
+    h: Vec<f32>,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    gate_up: Vec<f32>,
+    gated: Vec<f32>,
+    scratch: Vec<f32>,
+    last: Vec<f32>,
+    logits: Vec<f32>,
 }
 
 impl<'a> Generation<'a> {
-    fn new(
-        decoder: &'a Decoder<Fused>,
-        weights: &'a Weights,
-        sampling: &'a Sampling,
-        prompts: &'a [Vec<u32>],
-        seeds: &[u64],
-    ) -> Self {
-        let capacity = |prompt: &Vec<u32>| prompt.len() + sampling.max_new_tokens;
-        Generation {
-            decoder,
-            weights,
-            prompts,
-            streams: Streams::new(sampling, prompts, seeds),
-            caches: prompts.iter().map(|p| Cache::new(&decoder.config, capacity(p))).collect(),
-        }
+    fn new(work: &'a Work<'a>) -> Self {
+        let chooser = Chooser::new(work.sampling);
+        Generation { work, chooser, active: vec![], spare: vec![], buffers: Buffers::default() }
     }
 
-    fn run(mut self) -> Vec<Sampled> {
-        let (mut active, mut logits) = self.read_prompts();
+    /// Sequences, each with what was generated, until no prompt is left.
+    fn run(mut self, queue: &Queue) -> Vec<(usize, Sampled)> {
+        let vocabulary = self.work.decoder.config.vocab_size;
+        let mut done = vec![];
         loop {
-            let next = self.streams.draw(&active, &logits, self.decoder.config.vocab_size);
-            if next.tokens.is_empty() {
-                return self.streams.done;
+            let (rows, wanted) = self.next_rows(queue);
+            if rows.tokens.is_empty() {
+                return done;
             }
-            let all: Vec<usize> = (0..next.tokens.len()).collect();
-            logits = self.pass(&next, &all);
-            active = next.sequences;
-        }
-    }
-
-    /// Fills the caches; gives all sequences and their first logits.
-    fn read_prompts(&mut self) -> (Vec<usize>, Vec<f32>) {
-        let mut rows = Rows::default();
-        // For each sequence the row of `logits` that is about its first token.
-        let (mut last_rows, mut row_of) = (vec![], vec![]);
-        for (sequence, prompt) in self.prompts.iter().enumerate() {
-            if sequence == 0 || *prompt != self.prompts[sequence - 1] {
-                for (position, &token) in prompt.iter().enumerate() {
-                    rows.tokens.push(token);
-                    rows.sequences.push(sequence);
-                    rows.positions.push(position);
+            self.pass(&rows, &wanted);
+            self.share_prompts();
+            for mut active in std::mem::take(&mut self.active) {
+                let logits = &self.buffers.logits[active.row * vocabulary..][..vocabulary];
+                active.next = active.stream.draw(&mut self.chooser, logits);
+                if active.next.is_some() {
+                    self.active.push(active);
+                } else {
+                    self.spare.push(active.cache);
+                    done.push((active.sequence, active.stream.done));
                 }
-                last_rows.push(rows.tokens.len() - 1);
-            }
-            row_of.push(last_rows.len() - 1);
-        }
-        let first = self.pass(&rows, &last_rows);
-        let vocabulary = self.decoder.config.vocab_size;
-        let mut logits = Vec::with_capacity(self.prompts.len() * vocabulary);
-        for (sequence, &row) in row_of.iter().enumerate() {
-            logits.extend_from_slice(&first[row * vocabulary..][..vocabulary]);
-            if sequence > 0 && row == row_of[sequence - 1] {
-                self.caches[sequence] = self.caches[sequence - 1].clone();
             }
         }
-        ((0..self.prompts.len()).collect(), logits)
     }
 
-    /// Runs the decoder over rows (of a sequence in order of position) and gives logits for the `wanted` ones.
-    fn pass(&mut self, rows: &Rows, wanted: &[usize]) -> Vec<f32> {
-        let decoder = self.decoder;
+    /// The rows of the next pass, and those of them whose logits are wanted: a token of each sequence that goes on, and
+    /// whole prompts of new ones while there is room.
+    fn next_rows(&mut self, queue: &Queue) -> (Rows, Vec<usize>) {
+        let work = self.work;
+        let mut rows = Rows::default();
+        for (place, active) in self.active.iter_mut().enumerate() {
+            let (token, position) = active.next.expect("its prompt was read");
+            rows.push(token, place, position);
+            active.row = place;
+        }
+        let mut wanted: Vec<usize> = (0..self.active.len()).collect();
+        while self.active.len() < work.width
+            && let Some(group) = queue.take()
+        {
+            let prompt = &work.prompts[group.start];
+            for (position, &token) in prompt.iter().enumerate() {
+                rows.push(token, self.active.len(), position);
+            }
+            wanted.push(rows.tokens.len() - 1);
+            for sequence in group {
+                let cache =
+                    self.spare.pop().unwrap_or_else(|| Cache::new(&work.decoder.config, work.capacity));
+                let stream = Stream::new(prompt.len(), work.seeds[sequence]);
+                self.active.push(Active { sequence, stream, cache, next: None, row: wanted.len() - 1 });
+            }
+        }
+        (rows, wanted)
+    }
+
+    /// Gives the keys and values of a prompt that was read to those that wait for the same.
+    fn share_prompts(&mut self) {
+        for place in 1..self.active.len() {
+            let (before, after) = self.active.split_at_mut(place);
+            let (reader, follower) = (&before[place - 1], &mut after[0]);
+            if reader.row == follower.row {
+                follower.cache.copy_from(&reader.cache);
+            }
+        }
+    }
+
+    /// Runs the decoder over rows (of a sequence in order of position); the logits of the `wanted` ones are then in
+    /// their buffer.
+    fn pass(&mut self, rows: &Rows, wanted: &[usize]) {
+        let Work { decoder, weights, .. } = *self.work;
         let config = &decoder.config;
         let (n, width, qkv_width) = (rows.tokens.len(), config.hidden_size, config.qkv_width());
         let (eps, inner) = (config.rms_norm_eps, config.intermediate_size);
         let (scale, gate) = (config.embedding_scale(), config.gate());
         let heads_width = config.num_attention_heads * config.head_dim;
-        let zeros = |columns: usize| vec![0.0; n * columns];
-        let (mut x, mut h) = (zeros(width), zeros(width));
-        let (mut qkv, mut attended) = (zeros(qkv_width), zeros(heads_width));
-        let (mut gate_up, mut gated) = (zeros(2 * inner), zeros(inner));
-        let longest = self.caches.iter().map(Cache::scratch_len).max().unwrap_or(0);
-        let mut scratch = vec![0.0; longest];
+        let buffers = &mut self.buffers;
+        let (x, h) = (room(&mut buffers.x, n * width), room(&mut buffers.h, n * width));
+        let (qkv, attended) =
+            (room(&mut buffers.qkv, n * qkv_width), room(&mut buffers.attended, n * heads_width));
+        let (gate_up, gated) =
+            (room(&mut buffers.gate_up, n * 2 * inner), room(&mut buffers.gated, n * inner));
         for (x, &token) in x.chunks_exact_mut(width).zip(&rows.tokens) {
             let row = &view(decoder.embedding())[token as usize * width..][..width];
             x.iter_mut().zip(row).for_each(|(x, row)| *x = row * scale);
         }
-        for (index, (layer, weights)) in decoder.layers().zip(&self.weights.layers).enumerate() {
-            norm(&x, layer.attention_norm, eps, &mut h);
-            weights.qkv.apply(&h, &mut qkv, Old::Overwrite);
+        for (index, (layer, weights)) in decoder.layers().zip(&weights.layers).enumerate() {
+            norm(x, layer.attention_norm, eps, h);
+            weights.qkv.apply(h, qkv, Old::Overwrite);
             let out = attended.chunks_exact_mut(heads_width).zip(qkv.chunks_exact(qkv_width));
-            for ((out, qkv), (&sequence, &position)) in out.zip(rows.sequences.iter().zip(&rows.positions)) {
-                self.caches[sequence].attend(&decoder.rope, index, position, qkv, &mut scratch, out);
+            for ((out, qkv), (&place, &position)) in out.zip(rows.sequences.iter().zip(&rows.positions)) {
+                let cache = &mut self.active[place].cache;
+                let scratch = room(&mut buffers.scratch, cache.scratch_len());
+                cache.attend(&decoder.rope, index, position, qkv, scratch, out);
             }
-            weights.output.apply(&attended, &mut x, Old::Add);
-            norm(&x, layer.mlp_norm, eps, &mut h);
-            weights.gate_up.apply(&h, &mut gate_up, Old::Overwrite);
+            weights.output.apply(attended, x, Old::Add);
+            norm(x, layer.mlp_norm, eps, h);
+            weights.gate_up.apply(h, gate_up, Old::Overwrite);
             for (y, x) in gated.chunks_exact_mut(inner).zip(gate_up.chunks_exact(2 * inner)) {
                 kernels::gated(gate, x, y);
             }
-            weights.down.apply(&gated, &mut x, Old::Add);
+            weights.down.apply(gated, x, Old::Add);
         }
-        let mut last = vec![0.0; wanted.len() * width];
+        let last = room(&mut buffers.last, wanted.len() * width);
         for (last, &row) in last.chunks_exact_mut(width).zip(wanted) {
             kernels::rms_norm(&x[row * width..][..width], view(decoder.norm()), eps, last);
         }
-        let mut logits = vec![0.0; wanted.len() * config.vocab_size];
-        self.weights.unembedding.apply(&last, &mut logits, Old::Overwrite);
-        logits
+        let logits = room(&mut buffers.logits, wanted.len() * config.vocab_size);
+        weights.unembedding.apply(last, logits, Old::Overwrite);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sequences on their way: their random numbers, and what was drawn so far.
 
-use super::choice::{Chooser, Sampling};
+use super::choice::Chooser;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -23,40 +23,35 @@ pub(super) struct Rows {
     pub positions: Vec<usize>,
 }
 
-pub(super) struct Streams<'a> {
-    sampling: &'a Sampling,
-    prompts: &'a [Vec<u32>],
-    chooser: Chooser<'a>,
-    rngs: Vec<ChaCha8Rng>,
-    pub done: Vec<Sampled>,
+impl Rows {
+    pub fn push(&mut self, token: u32, sequence: usize, position: usize) {
+        self.tokens.push(token);
+        self.sequences.push(sequence);
+        self.positions.push(position);
+    }
 }
 
-impl<'a> Streams<'a> {
-    pub fn new(sampling: &'a Sampling, prompts: &'a [Vec<u32>], seeds: &[u64]) -> Self {
-        Streams {
-            sampling,
-            prompts,
-            chooser: Chooser::new(sampling),
-            rngs: seeds.iter().map(|&seed| ChaCha8Rng::seed_from_u64(seed)).collect(),
-            done: vec![Sampled::default(); prompts.len()],
-        }
+/// One sequence on its way.
+pub(super) struct Stream {
+    prompt: usize,
+    rng: ChaCha8Rng,
+    pub done: Sampled,
+}
+
+impl Stream {
+    /// After a prompt of so many tokens.
+    pub fn new(prompt: usize, seed: u64) -> Stream {
+        Stream { prompt, rng: ChaCha8Rng::seed_from_u64(seed), done: Sampled::default() }
     }
 
-    /// Draws a token for each active sequence from its row of logits. Gives the tokens of those that go on.
-    pub fn draw(&mut self, active: &[usize], logits: &[f32], vocabulary: usize) -> Rows {
-        let mut next = Rows::default();
-        for (&sequence, logits) in active.iter().zip(logits.chunks_exact(vocabulary)) {
-            let (token, log_prob) = self.chooser.choose(logits, &mut self.rngs[sequence]);
-            let done = &mut self.done[sequence];
-            done.tokens.push(token);
-            done.log_probs.push(log_prob);
-            done.stopped = self.sampling.stop == Some(token);
-            if !done.stopped && done.tokens.len() < self.sampling.max_new_tokens {
-                next.tokens.push(token);
-                next.sequences.push(sequence);
-                next.positions.push(self.prompts[sequence].len() + done.tokens.len() - 1);
-            }
-        }
-        next
+    /// Draws a token; gives it and its position if the sequence goes on.
+    pub fn draw(&mut self, chooser: &mut Chooser, logits: &[f32]) -> Option<(u32, usize)> {
+        let (token, log_prob) = chooser.choose(logits, &mut self.rng);
+        let (how, done) = (chooser.sampling, &mut self.done);
+        done.tokens.push(token);
+        done.log_probs.push(log_prob);
+        done.stopped = how.stop == Some(token);
+        let goes_on = !done.stopped && done.tokens.len() < how.max_new_tokens;
+        goes_on.then_some((token, self.prompt + done.tokens.len() - 1))
     }
 }

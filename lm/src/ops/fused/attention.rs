@@ -6,7 +6,7 @@
 use super::matmul::{Mat, Old, Size, matmul_here};
 use super::parallel::{each, pieces_mut};
 use super::view::view;
-use super::{Attention, Cpu, Matrix, Tape, add, kernels, record, take, tensor};
+use super::{Attention, Cpu, Matrix, Tape, add, kernels, record, room, take, tensor};
 use crate::ops::Turn;
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::sync::Arc;
@@ -83,14 +83,6 @@ struct Scratch {
     dqueries: Vec<f32>,
     dkeys: Vec<f32>,
     dvalues: Vec<f32>,
-}
-
-/// The first `len` values of a buffer that grows when needed.
-fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
 }
 
 impl Group {

@@ -40,6 +40,14 @@ fn take(gradient: &mut <Cpu as Storage<f32>>::Vec) -> Vec<f32> {
     std::mem::take(&mut **gradient)
 }
 
+/// The first `len` values of a buffer that grows when needed; what they are does not matter.
+pub(crate) fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
 /// `a += b`
 pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     for (a, b) in a.iter_mut().zip(b) {
