@@ -6,15 +6,12 @@ use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::ops::parallel::{each, map};
 use crate::ops::view::{view, view_mut};
-use crate::ops::{Fused, Matrix, Vector, add, log_prob};
+use crate::ops::{CHUNK, Fused, Matrix, Vector, add, log_prob};
 use crate::parameters::Slot;
 use crate::sample::{Sampled, Sampling, generate};
 use crate::train::{AdamW, Moments, Update};
 use dfdx::prelude::{Cpu, HasShape, OwnedTape, Shape, Tensor};
 use std::borrow::Cow;
-
-/// Values that one task of an element-wise operation takes.
-const CHUNK: usize = 1 << 14;
 
 /// How many of so many tokens make a part in training: a power of two of parts, so that they share out evenly; each of
 /// some 256 tokens or more, for adding up a part's gradients must not cost much beside them; at most 8 parts, for each
@@ -90,12 +87,8 @@ impl Engine for Fused {
 
     fn add_gradients(sum: &mut [Vec<f32>], gradients: Vec<Vec<f32>>) {
         let pairs = sum.iter_mut().zip(&gradients);
-        each(
-            pairs.flat_map(|(sum, gradient)| sum.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK))),
-            |(sum, part)| {
-                add(sum, part);
-            },
-        );
+        let tasks = pairs.flat_map(|(sum, gradient)| sum.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)));
+        each(tasks, |(sum, gradient)| add(sum, gradient));
     }
 
     fn square_sum(gradients: &[Vec<f32>]) -> f64 {

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// The file that holds all tensors, where there is one.
-pub(crate) const SINGLE: &str = "model.safetensors";
+const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// How the names of several files begin.
 const SHARD: &str = "model-";

@@ -15,7 +15,7 @@ mod tests;
 
 #[cfg(any(test, feature = "check"))]
 pub(crate) use composed::Composed;
-pub(crate) use fused::{Fused, add, kernels, log_prob, matmul, parallel, room, view};
+pub(crate) use fused::{CHUNK, Fused, add, kernels, log_prob, matmul, parallel, room, view};
 pub(crate) use rope::{Rope, Turn};
 
 use dfdx::prelude::{Device, NoneTape, Tape, Tensor};

@@ -4,8 +4,7 @@
 //! dfdx cannot write to a part of a tensor: a new token's keys and values are added to a cache that is zero at
 //! its position, which reads and writes the whole cache for each token. Attention reads all of it anyway.
 
-use super::choice::Chooser;
-use super::choice::Sampling;
+use super::choice::{Chooser, Sampling};
 use super::streams::{Rows, Sampled, Stream};
 use crate::config::Config;
 use crate::decoder::Decoder;

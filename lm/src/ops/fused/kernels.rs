@@ -211,9 +211,9 @@ fn add_gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
 #[inline(always)]
 pub(crate) fn weighted_sum(weights: &[f32], rows: &[f32], stride: usize, y: &mut [f32]) {
     let mut at = 0;
-    at += weighted_blocks::<64>(weights, &rows[at..], stride, &mut y[at..]);
-    at += weighted_blocks::<32>(weights, &rows[at..], stride, &mut y[at..]);
-    at += weighted_blocks::<16>(weights, &rows[at..], stride, &mut y[at..]);
+    at += weighted_blocks::<{ 4 * LANES }>(weights, &rows[at..], stride, &mut y[at..]);
+    at += weighted_blocks::<{ 2 * LANES }>(weights, &rows[at..], stride, &mut y[at..]);
+    at += weighted_blocks::<LANES>(weights, &rows[at..], stride, &mut y[at..]);
     let tail = &mut y[at..];
     if !tail.is_empty() {
         tail.fill(0.0);

@@ -2,7 +2,7 @@
 
 use super::matmul::{Mat, Old, Size, matmul};
 use super::view::view;
-use super::{Cpu, Matrix, Tape, add, parallel::each, record, take, tensor};
+use super::{CHUNK, Cpu, Matrix, Tape, add, parallel::each, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 pub(super) fn linear<T: Tape<f32, Cpu>>(
@@ -33,7 +33,6 @@ pub(super) fn linear<T: Tape<f32, Cpu>>(
         let dw = gradients.get_or_alloc_mut(&weight)?;
         matmul(dw, size, Mat::rows(&dy, width).transposed(), Mat::rows(view(&x), k), Old::Add);
         if let Some(residual) = residual {
-            const CHUNK: usize = 1 << 14;
             let dr = gradients.get_or_alloc_mut(&residual)?;
             each(dr.chunks_mut(CHUNK).zip(dy.chunks(CHUNK)), |(dr, dy)| add(dr, dy));
         }

@@ -27,6 +27,9 @@ pub struct Fused;
 /// Rows that one task of an element-wise operation takes.
 const ROWS: usize = 128;
 
+/// Values that one task takes where rows do not matter.
+pub(crate) const CHUNK: usize = 1 << 14;
+
 /// Notes an operation's way back. All closures of a tape must be `Send`: see `backend/host.rs`.
 fn record<T: Tape<f32, Cpu>>(
     tape: &mut T,
