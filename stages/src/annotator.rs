@@ -7,7 +7,7 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::oracle::{Oracle, Verdict};
+use crate::oracle::Verdict;
 
 /// How an annotator labels pairs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,8 +46,20 @@ impl Annotator {
         sure * (1.0 - flip) + (1.0 - sure) * flip
     }
 
-    /// Whether A is labelled as preferred to B.
-    pub fn label(&self, prompt: &str, a: &str, b: &str, oracle: &dyn Oracle, rng: &mut ChaCha8Rng) -> bool {
-        rng.random::<f64>() < self.probability(&oracle.score(prompt, a), &oracle.score(prompt, b))
+    /// The preferred and the least liked of several responses, as indices: a ranking by worth and Gumbel noise of
+    /// scale τ (the model of Plackett and Luce), in which the better of two is as likely as
+    /// [`Annotator::probability`] says; and then perhaps flipped.
+    pub fn best_and_worst(&self, verdicts: &[Verdict], rng: &mut ChaCha8Rng) -> (usize, usize) {
+        let worth = |v: &Verdict| {
+            let noise = -(-rng.random::<f64>().max(f64::MIN_POSITIVE).ln()).ln();
+            f64::from(v.gold)
+                + f64::from(self.bias) * f64::from(v.shortcut)
+                + f64::from(self.temperature) * noise
+        };
+        let worth: Vec<f64> = verdicts.iter().map(worth).collect();
+        let by_worth = |a: &usize, b: &usize| worth[*a].total_cmp(&worth[*b]);
+        let best = (0..worth.len()).max_by(by_worth).unwrap_or_default();
+        let worst = (0..worth.len()).min_by(by_worth).unwrap_or_default();
+        if rng.random::<f64>() < f64::from(self.flip) { (worst, best) } else { (best, worst) }
     }
 }

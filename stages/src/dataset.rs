@@ -233,6 +233,23 @@ dataset! {
         ended: bool,
     }
 
+    /// What a policy answered on its way, at some step of its training.
+    Snapshot = "trajectory" {
+        arm: String,
+        /// Updates done; 0 is the policy that training started from.
+        step: u32,
+        split: String,
+        /// The prompt's number in its split: the same in all arms and steps.
+        item: u32,
+        prompt: String,
+        response: String,
+        /// KL divergence of the policy from the reference policy, summed over the response's tokens (nats).
+        kl: f32,
+        /// What training pays for the response, before any scale: the sum of its tokens' scores.
+        proxy: f32,
+        ended: bool,
+    }
+
     /// One number about one item: what evaluation is made of.
     Measurement = "measurements" {
         arm: String,

@@ -4,6 +4,7 @@ use lm::{Batch, Model, Sampling};
 
 use crate::{
     contract::{StageError, derive_seed},
+    dataset::Pair,
     text::{Codec, push_response},
 };
 
@@ -22,6 +23,13 @@ impl Episode {
     /// An episode of given texts, as if a policy had written them.
     pub fn of(codec: &Codec, prompt: &str, response: &str) -> Result<Self, StageError> {
         Ok(Self { prompt: codec.prompt(prompt)?, response: codec.response(response)?, ended: true })
+    }
+
+    /// The chosen and the rejected response of each pair.
+    pub fn pairs(codec: &Codec, pairs: &[Pair]) -> Result<Vec<[Self; 2]>, StageError> {
+        let both =
+            |p: &Pair| Ok([Self::of(codec, &p.prompt, &p.chosen)?, Self::of(codec, &p.prompt, &p.rejected)?]);
+        pairs.iter().map(both).collect()
     }
 
     /// Distinguishes responses; prompts are not looked at.

@@ -33,6 +33,7 @@ impl Stage for PpoGold {
     const INPUTS: &'static [Input] = &[
         Input::one("policy", "model", "the policy to start from, also the reference policy"),
         Input::one("prompts", "prompts", "the prompts to answer"),
+        ppo::EVALUATION,
     ];
     const OUTPUTS: &'static [Output] = ppo::OUTPUTS;
     type Params = Params;

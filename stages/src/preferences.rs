@@ -1,4 +1,4 @@
-//! Preference pairs: two responses of the policy to each prompt, labelled by the annotator.
+//! Preference pairs: responses of the policy to each prompt, the preferred and the least liked as the annotator says.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,9 @@ use crate::{
     check::in_range,
     comparison::wins,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
-    dataset::{self, Measurement, Pair, Use},
-    episode::{Decoding, answer},
-    oracle::{self, Oracle},
+    dataset::{self, Demonstration, Measurement, Pair, Use},
+    episode::{Decoding, Episode, answer},
+    oracle::{self, Oracle, Verdict},
     text::Policy,
 };
 
@@ -33,12 +33,19 @@ pub struct Params {
     /// Share of labels flipped at random; by default the world's own.
     #[serde(default)]
     pub flip: Option<f32>,
+    /// Responses to each prompt, of which the best and the worst make the pair.
+    #[serde(default = "default_candidates")]
+    pub candidates: usize,
     /// Training prompts to take; a prompt whose two responses are the same gives no pair.
     #[serde(default = "default_prompts")]
     pub prompts: usize,
     /// Longest response, in tokens.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: usize,
+}
+
+fn default_candidates() -> usize {
+    2
 }
 
 fn default_prompts() -> usize {
@@ -64,7 +71,7 @@ impl Params {
 
 impl Stage for Preferences {
     const KIND: &'static str = "preferences";
-    const ABOUT: &'static str = "Samples pairs of responses from a policy and labels them.";
+    const ABOUT: &'static str = "Samples responses from a policy and labels the best and the worst.";
     const INPUTS: &'static [Input] = &[
         Input::one("policy", "model", "whose responses are compared"),
         Input::one("prompts", "prompts", "prompts of the training pairs"),
@@ -72,6 +79,7 @@ impl Stage for Preferences {
     ];
     const OUTPUTS: &'static [Output] = &[
         Output::new("pairs", "pairs", "labelled pairs; the splits `in` and `out` are held out"),
+        Output::new("chosen", "demonstrations", "the preferred responses of the training pairs, to imitate"),
         Output::new("audit", "measurements", "how often labels agree with gold: for reports only"),
     ];
     type Params = Params;
@@ -89,6 +97,7 @@ impl Stage for Preferences {
         in_range("bias", annotator.bias, -1000.0, 1000.0)?;
         in_range("temperature", annotator.temperature, 1e-6, 1e6)?;
         in_range("flip", annotator.flip, 0.0, 1.0)?;
+        in_range("candidates", params.candidates, 2, 1000)?;
         in_range("prompts", params.prompts, 1, 10_000_000)?;
         in_range("max_tokens", params.max_tokens, 1, 65_536)
     }
@@ -103,26 +112,33 @@ impl Stage for Preferences {
         let tokens = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
 
         let decoding = Decoding { max_tokens: params.max_tokens, temperature: 1.0 };
-        let sides = [ctx.seed("first"), ctx.seed("second")];
-        let mut responses = vec![];
-        for seed in sides {
-            responses.push(answer(&policy.model, &policy.codec, &tokens, decoding, seed)?);
-            ctx.progress(responses.len() * prompts.len(), 2 * prompts.len(), "responses", &[]);
+        let mut answers = vec![];
+        for side in 0..params.candidates {
+            let seed = ctx.seed(&format!("response {side}"));
+            answers.push(answer(&policy.model, &policy.codec, &tokens, decoding, seed)?);
+            let (done, total) = (answers.len() * prompts.len(), params.candidates * prompts.len());
+            ctx.progress(done, total, "responses", &[]);
         }
-        let (second, first) = (responses.remove(1), responses.remove(0));
 
         let mut rng = ChaCha8Rng::seed_from_u64(ctx.seed("labels"));
         let (mut pairs, mut audit) = (vec![], vec![]);
-        for (prompt, (a, b)) in prompts.into_iter().zip(first.iter().zip(&second)) {
+        for (i, prompt) in prompts.into_iter().enumerate() {
             // An unfinished response is no text that anybody could compare.
-            if a.same_response(b) || !a.ended || !b.ended {
+            let mut candidates: Vec<&Episode> = vec![];
+            for e in answers.iter().map(|side| &side[i]).filter(|e| e.ended) {
+                if !candidates.iter().any(|c| c.same_response(e)) {
+                    candidates.push(e);
+                }
+            }
+            if candidates.len() < 2 {
                 continue;
             }
-            let (a, b) = (policy.codec.text(&a.response)?, policy.codec.text(&b.response)?);
-            let first_wins = annotator.label(&prompt.prompt, &a, &b, oracle, &mut rng);
-            let (chosen, rejected) = if first_wins { (a, b) } else { (b, a) };
-            let gold = |text: &str| oracle.score(&prompt.prompt, text);
-            let (c, r) = (gold(&chosen), gold(&rejected));
+            let texts =
+                candidates.iter().map(|e| policy.codec.text(&e.response)).collect::<Result<Vec<_>, _>>()?;
+            let verdicts: Vec<Verdict> = texts.iter().map(|t| oracle.score(&prompt.prompt, t)).collect();
+            let (best, worst) = annotator.best_and_worst(&verdicts, &mut rng);
+            let (chosen, rejected) = (texts[best].clone(), texts[worst].clone());
+            let (c, r) = (&verdicts[best], &verdicts[worst]);
             let measure = |metric: &str, value: f32| Measurement {
                 arm: "annotator".into(),
                 split: prompt.split.clone(),
@@ -134,7 +150,12 @@ impl Stage for Preferences {
             audit.push(measure("label_shortcut", wins(c.shortcut, r.shortcut)));
             pairs.push(Pair { prompt: prompt.prompt, chosen, rejected, split: prompt.split });
         }
+        let of_training = pairs.iter().filter(|p| p.split == "train");
+        let chosen: Vec<Demonstration> = of_training
+            .map(|p| Demonstration { prompt: p.prompt.clone(), response: p.chosen.clone() })
+            .collect();
         dataset::write(&ctx.output("pairs"), &pairs)?;
+        dataset::write(&ctx.output("chosen"), &chosen)?;
         Ok(dataset::write(&ctx.output("audit"), &audit)?)
     }
 }

@@ -1,8 +1,5 @@
 //! What a policy answers to the evaluation prompts, and how far it has moved from the reference policy.
 
-use std::collections::BTreeMap;
-
-use lm::Model;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +7,9 @@ use crate::{
     check::in_range,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, Prompt, Response},
-    episode::{self, Decoding, Episode, answer},
-    text::{Policy, per_response},
+    episode::Decoding,
+    evaluation::{Answer, answers},
+    text::Policy,
 };
 
 pub struct Sample;
@@ -58,52 +56,22 @@ impl Stage for Sample {
         let policy = Policy::load(ctx.input("policy"))?;
         let reference = Policy::load(ctx.input("reference"))?;
         let prompts: Vec<Prompt> = dataset::read(ctx.input("prompts"))?;
-        let tokens = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
         let decoding = Decoding { max_tokens: params.max_tokens, temperature: params.temperature };
-        let episodes = answer(&policy.model, &policy.codec, &tokens, decoding, ctx.seed("responses"))?;
-        let mut kl = vec![];
-        for part in episodes.chunks(256) {
-            kl.extend(divergence(&policy.model, &reference.model, part)?);
-            ctx.progress(kl.len(), episodes.len(), "responses", &[]);
-        }
-        let mut items = BTreeMap::<String, u32>::new();
-        let rows = prompts.into_iter().zip(episodes.iter().zip(kl)).map(|(prompt, (e, kl))| {
-            let next = items.entry(prompt.split.clone()).or_insert(0);
-            *next += 1;
+        let progress = |done| ctx.progress(done, prompts.len(), "responses", &[]);
+        let (seed, codec) = (ctx.seed("responses"), &policy.codec);
+        let answers = answers(&policy.model, &reference.model, codec, &prompts, decoding, seed, progress)?;
+        let response = |a: Answer| {
             Ok(Response {
                 arm: params.arm.clone(),
-                split: prompt.split,
-                item: *next - 1,
-                prompt: prompt.prompt,
-                response: policy.codec.text(&e.response)?,
-                kl,
-                ended: e.ended,
+                split: a.split,
+                item: a.item,
+                prompt: a.prompt,
+                response: codec.text(&a.episode.response)?,
+                kl: a.kl,
+                ended: a.episode.ended,
             })
-        });
-        let rows = rows.collect::<Result<Vec<_>, StageError>>()?;
+        };
+        let rows = answers.into_iter().map(response).collect::<Result<Vec<_>, StageError>>()?;
         Ok(dataset::write(&ctx.output("responses"), &rows)?)
     }
-}
-
-/// KL(policy || reference) of the next token, exact at every state and summed over each response's states.
-fn divergence(policy: &Model, reference: &Model, episodes: &[Episode]) -> Result<Vec<f32>, StageError> {
-    let vocabulary = policy.config().vocab_size;
-    if reference.config().vocab_size != vocabulary {
-        let message = format!(
-            "the policy has {vocabulary} tokens, the reference policy {}: they cannot be compared",
-            reference.config().vocab_size
-        );
-        return Err(
-            StageError::new(message).hint("`reference` must be the model that the policy started from")
-        );
-    }
-    let batch = episode::batch(episodes);
-    let (p, q) = (policy.log_softmax(&batch)?, reference.log_softmax(&batch)?);
-    let states: Vec<f32> = p
-        .chunks_exact(vocabulary)
-        .zip(q.chunks_exact(vocabulary))
-        .map(|(p, q)| p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum())
-        .collect();
-    let responses = per_response(&states, episodes.iter().map(|e| e.response.len()));
-    Ok(responses.iter().map(|r| r.iter().sum()).collect())
 }

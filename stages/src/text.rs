@@ -27,7 +27,8 @@ pub struct Codec {
     pub tokenizer: Tokenizer,
     separator: u32,
     pub end: u32,
-    rewrite: u32,
+    /// Asks for a rewriting.
+    pub rewrite: u32,
 }
 
 impl Codec {
@@ -66,13 +67,6 @@ impl Codec {
     pub fn text(&self, response: &[u32]) -> Result<String, StageError> {
         let end = response.iter().position(|&t| t == self.end).unwrap_or(response.len());
         Ok(self.tokenizer.decode(&response[..end])?)
-    }
-
-    /// What a sequence reward model reads before it writes: the prompt, the response without its end token,
-    /// and the token that asks for a rewriting. `response` may end in the end token or be cut off.
-    pub fn rewrite_context(&self, prompt: &[u32], response: &[u32]) -> Vec<u32> {
-        let words = response.strip_suffix(&[self.end]).unwrap_or(response);
-        [prompt, words, &[self.rewrite]].concat()
     }
 }
 

@@ -22,7 +22,8 @@ fn share(annotator: Annotator, world: &str, prompt: &str, a: &str, b: &str) -> f
     const LABELS: u32 = 4000;
     let oracle = oracle::get(world).expect("a world");
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let says_a = (0..LABELS).filter(|_| annotator.label(prompt, a, b, oracle, &mut rng)).count();
+    let verdicts = [oracle.score(prompt, a), oracle.score(prompt, b)];
+    let says_a = (0..LABELS).filter(|_| annotator.best_and_worst(&verdicts, &mut rng) == (0, 1)).count();
     says_a as f64 / f64::from(LABELS)
 }
 

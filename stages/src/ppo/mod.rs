@@ -11,10 +11,11 @@ mod optimise;
 mod params;
 mod rollout;
 mod stage;
+mod watch;
 
 pub use advantage::{gae, whiten};
 pub use objective::{PolicyStats, policy_loss, value_loss};
 pub use optimise::{Outcome, optimise};
 pub use params::Params;
 pub use rollout::{Rollout, roll_out};
-pub use stage::{OUTPUTS, Ppo, run};
+pub use stage::{EVALUATION, OUTPUTS, Ppo, run};

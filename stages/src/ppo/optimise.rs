@@ -10,10 +10,11 @@ use super::{
     Params, PolicyStats, Rollout, policy_loss,
     rollout::{Actors, Scale, roll_out},
     value_loss,
+    watch::Watch,
 };
 use crate::{
     contract::{Context, StageError, derive_seed},
-    dataset::{self, CurvePoint},
+    dataset::{self, CurvePoint, Prompt, Snapshot},
     episode::{self, Decoding, answer},
     reward::Reward,
     text::Policy,
@@ -24,6 +25,8 @@ use crate::{
 pub struct Outcome {
     pub policy: lm::Model,
     pub curve: Vec<CurvePoint>,
+    /// Empty without evaluation prompts.
+    pub trajectory: Vec<Snapshot>,
 }
 
 /// The state between two updates: all that a checkpoint holds.
@@ -33,15 +36,18 @@ struct State {
     /// The KL coefficient, adapted or not.
     kl: f32,
     curve: Vec<CurvePoint>,
+    trajectory: Vec<Snapshot>,
     updates: usize,
 }
 
-/// Trains the policy `start` on `prompts` against `reward`; `start` is also the reference policy.
+/// Trains the policy `start` on `prompts` against `reward`; `start` is also the reference policy. Now and then the
+/// policy answers `evaluation`, from which nothing is learnt.
 pub fn optimise(
     ctx: &Context,
     params: &Params,
     start: &Policy,
     prompts: &[Vec<u32>],
+    evaluation: &[Prompt],
     reward: &dyn Reward,
 ) -> Result<Outcome, StageError> {
     if prompts.is_empty() {
@@ -56,6 +62,10 @@ pub fn optimise(
         Some(state) => state,
         None => State::start(params, start)?,
     };
+    let watch = Watch { params, start, prompts: evaluation, reward, seed: ctx.seed("evaluation") };
+    if state.trajectory.is_empty() {
+        state.trajectory = watch.snapshot(reference, 0)?;
+    }
     let mut order = Order::new(ctx.seed("prompts"), prompts.len());
     let every = (params.updates / 5).max(1);
     for update in state.updates..params.updates {
@@ -73,6 +83,10 @@ pub fn optimise(
         let rollout = roll_out(&actors, params, &chosen, state.kl, seed)?;
         let steps = state.learn(params, &rollout, derive_seed(seed, "minibatches"))?;
         state.record(params, &rollout, &steps);
+        if watch.looks_at(state.updates) {
+            let snapshot = watch.snapshot(state.policy.model(), state.updates)?;
+            state.trajectory.extend(snapshot);
+        }
         if let Some(target) = params.kl_target {
             state.kl *= 1.0 + 0.1 * (rollout.figures.kl / target - 1.0).clamp(-0.2, 0.2);
         }
@@ -82,7 +96,7 @@ pub fn optimise(
             state.save(&ctx.checkpoints)?;
         }
     }
-    Ok(Outcome { policy: state.policy.into_model(), curve: state.curve })
+    Ok(Outcome { policy: state.policy.into_model(), curve: state.curve, trajectory: state.trajectory })
 }
 
 impl State {
@@ -93,6 +107,7 @@ impl State {
             critic: Trainer::new(start.model.with_head(Head::Scalar), critic.0, critic.1)?,
             kl: params.kl,
             curve: vec![],
+            trajectory: vec![],
             updates: 0,
         })
     }
@@ -171,6 +186,7 @@ impl State {
         self.policy.save(draft.join("policy"))?;
         self.critic.save(draft.join("critic"))?;
         dataset::write(&draft.join("curve"), &self.curve)?;
+        dataset::write(&draft.join("trajectory"), &self.trajectory)?;
         std::fs::write(draft.join("kl"), self.kl.to_le_bytes()).map_err(io)?;
         std::fs::rename(&draft, checkpoints.join(format!("update-{:08}", self.updates))).map_err(io)
     }
@@ -210,6 +226,7 @@ impl State {
             critic: Trainer::resume(folder.join("critic"), critic.0, critic.1)?,
             kl: f32::from_le_bytes(kl),
             curve: dataset::read(&folder.join("curve"))?,
+            trajectory: dataset::read(&folder.join("trajectory"))?,
             updates,
         })
     }

@@ -45,6 +45,8 @@ pub struct Params {
     pub calibration: usize,
     /// Largest global norm of the gradient.
     pub grad_clip: f32,
+    /// Updates between two answers to the evaluation prompts, where there are some.
+    pub evaluate_every: usize,
     /// How a sequence reward model's output is read; a binary one has no use for it.
     pub extraction: Extraction,
 }
@@ -70,6 +72,7 @@ impl Default for Params {
             missing_end: -1.0,
             calibration: 512,
             grad_clip: 1.0,
+            evaluate_every: 5,
             extraction: Extraction::default(),
         }
     }
@@ -93,6 +96,7 @@ impl Params {
         in_range("lambda", self.lambda, 0.0, 1.0)?;
         in_range("missing_end", self.missing_end, -1e6, 0.0)?;
         in_range("calibration", self.calibration, 2, 1_000_000)?;
-        in_range("grad_clip", self.grad_clip, f32::MIN_POSITIVE, 1e6)
+        in_range("grad_clip", self.grad_clip, f32::MIN_POSITIVE, 1e6)?;
+        in_range("evaluate_every", self.evaluate_every, 1, 1_000_000)
     }
 }

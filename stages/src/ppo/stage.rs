@@ -14,7 +14,12 @@ pub struct Ppo;
 pub const OUTPUTS: &[Output] = &[
     Output::new("model", "model", "the trained policy, in Hugging Face layout"),
     Output::new("curve", "curves", "reward, KL, entropy and more by update"),
+    Output::new("trajectory", "trajectory", "answers to the evaluation prompts, every few updates"),
 ];
+
+/// What every kind of PPO stage may be watched by.
+pub const EVALUATION: Input =
+    Input::optional("evaluation", "prompts", "evaluation prompts to answer on the way, never to learn from");
 
 impl Stage for Ppo {
     const KIND: &'static str = "ppo";
@@ -23,6 +28,7 @@ impl Stage for Ppo {
         Input::one("policy", "model", "the policy to start from, also the reference policy"),
         Input::one("reward", "reward", "the reward model"),
         Input::one("prompts", "prompts", "the prompts to answer"),
+        EVALUATION,
     ];
     const OUTPUTS: &'static [Output] = OUTPUTS;
     type Params = Params;
@@ -47,7 +53,12 @@ pub fn run(
 ) -> Result<(), StageError> {
     let policy = Policy::load(ctx.input("policy"))?;
     let prompts = prompts.iter().map(|p| policy.codec.prompt(&p.prompt)).collect::<Result<Vec<_>, _>>()?;
-    let outcome = optimise(ctx, params, &policy, &prompts, reward)?;
+    let evaluation = match ctx.optional("evaluation") {
+        Some(path) => dataset::prompts(path, Use::Evaluation)?,
+        None => vec![],
+    };
+    let outcome = optimise(ctx, params, &policy, &prompts, &evaluation, reward)?;
     text::save(&outcome.policy, &policy.codec, &ctx.output("model"))?;
-    Ok(dataset::write(&ctx.output("curve"), &outcome.curve)?)
+    dataset::write(&ctx.output("curve"), &outcome.curve)?;
+    Ok(dataset::write(&ctx.output("trajectory"), &outcome.trajectory)?)
 }

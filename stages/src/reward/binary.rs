@@ -51,9 +51,7 @@ pub struct BradleyTerry {
 
 impl BradleyTerry {
     pub fn new(codec: &Codec, pairs: &[Pair]) -> Result<Self, StageError> {
-        let episode = |p: &Pair, text: &str| Episode::of(codec, &p.prompt, text);
-        let both = |p: &Pair| Ok([episode(p, &p.chosen)?, episode(p, &p.rejected)?]);
-        Ok(Self { pairs: pairs.iter().map(both).collect::<Result<_, StageError>>()? })
+        Ok(Self { pairs: Episode::pairs(codec, pairs)? })
     }
 }
 

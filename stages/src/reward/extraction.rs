@@ -6,6 +6,7 @@
 //! gets a negative score. With greedy decoding the output up to the first divergence equals the
 //! teacher-forced argmax, and "fed token by token" is teacher forcing: one pass gives all of it.
 
+use lm::TokenStats;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,29 +20,70 @@ pub struct Extraction {
     pub negative: f32,
     /// Score of a token that matches after the first divergence.
     pub late_match: f32,
+    /// What a score is multiplied by.
+    pub magnitude: Magnitude,
     /// Whether the end token is scored like any other; otherwise its score is 0.
     pub end_token: bool,
     /// Whether scores are divided by the response's length.
     pub per_length: bool,
+    /// Where scores are paid.
+    pub paid: Paid,
+}
+
+/// How sure the reward model must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Magnitude {
+    /// Every score counts in full.
+    #[default]
+    Constant,
+    /// A match counts by its probability, a divergence by how much less likely the token is than the one that the
+    /// reward model would write.
+    Probability,
+}
+
+/// Where scores are paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Paid {
+    /// Each at its token.
+    #[default]
+    Token,
+    /// All at the last token, as a scalar reward model does.
+    End,
 }
 
 impl Default for Extraction {
     fn default() -> Self {
-        Self { positive: 1.0, negative: -1.0, late_match: 0.0, end_token: true, per_length: false }
+        Self {
+            positive: 1.0,
+            negative: -1.0,
+            late_match: 0.0,
+            magnitude: Magnitude::Constant,
+            end_token: true,
+            per_length: false,
+            paid: Paid::Token,
+        }
     }
 }
 
 impl Extraction {
-    /// Scores of the tokens of `response`; `rewritten[i]` is what the reward model would write after
-    /// `response[..i]`; `ended` says whether the last token is the end token.
-    pub fn scores(&self, rewritten: &[u32], response: &[u32], ended: bool) -> Vec<f32> {
-        let divergence = rewritten.iter().zip(response).position(|(w, y)| w != y).unwrap_or(response.len());
-        let score = |(i, (w, y)): (usize, (&u32, &u32))| match () {
-            () if i < divergence => self.positive,
-            () if w == y => self.late_match,
-            () => self.negative,
+    /// Scores of the tokens of `response`; `stats[i]` is what the reward model says of token `i` after those before
+    /// it; `ended` says whether the last token is the end token.
+    pub fn scores(&self, stats: &[TokenStats], response: &[u32], ended: bool) -> Vec<f32> {
+        let divergence = first_divergence(stats, response).unwrap_or(response.len());
+        let score = |(i, (s, y)): (usize, (&TokenStats, &u32))| {
+            let (score, sure) = match () {
+                () if i < divergence => (self.positive, s.log_prob.exp()),
+                () if s.argmax == *y => (self.late_match, s.log_prob.exp()),
+                () => (self.negative, s.argmax_prob - s.log_prob.exp()),
+            };
+            match self.magnitude {
+                Magnitude::Constant => score,
+                Magnitude::Probability => score * sure,
+            }
         };
-        let mut scores: Vec<f32> = rewritten.iter().zip(response).enumerate().map(score).collect();
+        let mut scores: Vec<f32> = stats.iter().zip(response).enumerate().map(score).collect();
         if ended
             && !self.end_token
             && let Some(last) = scores.last_mut()
@@ -52,6 +94,14 @@ impl Extraction {
             let length = scores.len() as f32;
             scores.iter_mut().for_each(|s| *s /= length);
         }
-        scores
+        match self.paid {
+            Paid::Token => scores,
+            Paid::End => super::terminal(scores.iter().sum(), response),
+        }
     }
+}
+
+/// The first token that the reward model would not write; none if it would write them all.
+pub fn first_divergence(stats: &[TokenStats], response: &[u32]) -> Option<usize> {
+    stats.iter().zip(response).position(|(s, y)| s.argmax != *y)
 }

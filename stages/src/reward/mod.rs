@@ -1,15 +1,22 @@
 //! Rewards: what PPO is told about a response, token by token.
+//!
+//! An artifact of type `reward` is a model's folder with one file more, `reward.json`: what the model was trained
+//! for and how it reads ([`Recipe`]).
 
 pub mod binary;
+pub mod dense;
 pub mod extraction;
+pub mod layout;
+mod recipe;
 pub mod sequence;
 
 use std::path::Path;
 
-use lm::{Head, Model};
+use lm::Model;
 
 use crate::{contract::StageError, episode::Episode, text::Codec};
 use extraction::Extraction;
+pub use recipe::{Objective, Recipe};
 
 /// Scores responses.
 pub trait Reward {
@@ -21,13 +28,28 @@ pub trait Reward {
     fn is_scalar(&self) -> bool;
 }
 
-/// A trained reward model, as an artifact of type `reward` holds it: its head tells its objective.
+/// The trained reward model in a folder.
+///
+/// # Errors
+/// A folder without a recipe, or with a model of another kind than its recipe says.
 pub fn load(dir: &Path, extraction: Extraction) -> Result<Box<dyn Reward>, StageError> {
-    let (model, codec) = (Model::load(dir)?, Codec::load(dir)?);
-    Ok(match model.head() {
-        Head::Scalar => Box::new(binary::Binary { model }),
-        Head::Lm => Box::new(sequence::Sequence { model, codec, extraction }),
-    })
+    let (recipe, model, codec) = (Recipe::load(dir)?, Model::load(dir)?, Codec::load(dir)?);
+    if model.head() != recipe.objective.head() {
+        let message = format!("the model in `{}` has another head than its recipe says", dir.display());
+        return Err(StageError::new(message).hint("use a folder that stage kind `reward-model` has written"));
+    }
+    Ok(of(recipe, model, codec, extraction))
+}
+
+/// A reward model that was trained by `recipe`.
+pub fn of(recipe: Recipe, model: Model, codec: Codec, extraction: Extraction) -> Box<dyn Reward> {
+    match recipe.objective {
+        Objective::Binary => Box::new(binary::Binary { model }),
+        Objective::Dense => Box::new(dense::Dense { model }),
+        Objective::Sequence => {
+            Box::new(sequence::Sequence { model, codec, layout: recipe.layout, extraction })
+        }
+    }
 }
 
 /// A score at the last token of a response, 0 at the others.
@@ -37,4 +59,9 @@ pub fn terminal(score: f32, response: &[u32]) -> Vec<f32> {
         *last = score;
     }
     scores
+}
+
+/// What each response earns in all.
+pub fn totals(scores: &[Vec<f32>]) -> Vec<f32> {
+    scores.iter().map(|s| s.iter().sum()).collect()
 }

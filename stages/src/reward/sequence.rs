@@ -3,7 +3,7 @@
 
 use lm::{Batch, Model, TokenStats};
 
-use super::{Reward, extraction::Extraction};
+use super::{Reward, extraction::Extraction, layout::Layout};
 use crate::{
     contract::StageError,
     dataset::Pair,
@@ -15,36 +15,28 @@ use crate::{
 pub struct Sequence {
     pub model: Model,
     pub codec: Codec,
+    pub layout: Layout,
     pub extraction: Extraction,
 }
 
 impl Sequence {
     /// What the model says of each token of each response when it is asked to rewrite that response and is
-    /// fed the response itself: one teacher-forced pass over `(x, y, <rewrite>, y)`.
-    pub fn read(
-        model: &Model,
-        codec: &Codec,
-        episodes: &[Episode],
-    ) -> Result<Vec<Vec<TokenStats>>, StageError> {
+    /// fed the response itself: one teacher-forced pass.
+    pub fn read(&self, episodes: &[Episode]) -> Result<Vec<Vec<TokenStats>>, StageError> {
         let mut batch = Batch::new();
         for e in episodes {
-            push_response(&mut batch, &codec.rewrite_context(&e.prompt, &e.response), &e.response);
+            push_response(&mut batch, &self.layout.context(&self.codec, &e.prompt, &e.response), &e.response);
         }
-        let stats = model.token_stats(&batch)?;
+        let stats = self.model.token_stats(&batch)?;
         Ok(per_response(&stats, episodes.iter().map(|e| e.response.len())))
     }
 }
 
-/// The scores of a response's tokens, from what [`Sequence::read`] says of them.
-pub fn extract(extraction: &Extraction, stats: &[TokenStats], e: &Episode) -> Vec<f32> {
-    let rewritten: Vec<u32> = stats.iter().map(|s| s.argmax).collect();
-    extraction.scores(&rewritten, &e.response, e.ended)
-}
-
 impl Reward for Sequence {
     fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
-        let stats = Self::read(&self.model, &self.codec, episodes)?;
-        Ok(stats.iter().zip(episodes).map(|(s, e)| extract(&self.extraction, s, e)).collect())
+        let stats = self.read(episodes)?;
+        let scores = |(s, e): (&Vec<_>, &Episode)| self.extraction.scores(s, &e.response, e.ended);
+        Ok(stats.iter().zip(episodes).map(scores).collect())
     }
 
     fn is_scalar(&self) -> bool {
@@ -67,11 +59,17 @@ pub struct Rewriting {
 
 impl Rewriting {
     /// A mapping of weight 0 is left out altogether.
-    pub fn new(codec: &Codec, pairs: &[Pair], correction: f32, identity: f32) -> Result<Self, StageError> {
+    pub fn new(
+        codec: &Codec,
+        layout: Layout,
+        pairs: &[Pair],
+        correction: f32,
+        identity: f32,
+    ) -> Result<Self, StageError> {
         let mappings = |p: &Pair| {
             let (prompt, target) = (codec.prompt(&p.prompt)?, codec.response(&p.chosen)?);
             let mapping = |from: &str, weight: f32| {
-                let context = codec.rewrite_context(&prompt, &codec.response(from)?);
+                let context = layout.context(codec, &prompt, &codec.response(from)?);
                 Ok(Mapping { context, target: target.clone(), weight })
             };
             let kept =

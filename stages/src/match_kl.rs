@@ -1,0 +1,124 @@
+//! Arms compared at the same distance from the reference policy: a gain at much larger KL is not the same gain.
+//!
+//! The target is the largest KL that all arms reach. Each arm answers a prompt by its snapshot before the target or by
+//! the one after, drawn so that the mean KL is the target: a mixture of two policies, chosen without looking at what
+//! either is worth.
+
+use std::collections::BTreeMap;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    contract::{Context, Input, Output, Stage, StageError},
+    dataset::{self, Response, Snapshot},
+};
+
+pub struct MatchKl;
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Put behind the arms' names.
+    pub suffix: String,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { suffix: "@kl".into() }
+    }
+}
+
+impl Stage for MatchKl {
+    const KIND: &'static str = "match-kl";
+    const ABOUT: &'static str = "Picks of each arm's trajectory the answers at the KL that all arms reach.";
+    const INPUTS: &'static [Input] =
+        &[Input::many("trajectories", "trajectory", "of the arms that are to be compared with each other")];
+    const OUTPUTS: &'static [Output] =
+        &[Output::new("responses", "responses", "the answers of all arms at the same KL")];
+    type Params = Params;
+
+    fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
+        let mut arms = BTreeMap::<String, BTreeMap<u32, Vec<Snapshot>>>::new();
+        for artifact in ctx.many("trajectories") {
+            for row in dataset::read::<Snapshot>(&artifact.path)? {
+                arms.entry(row.arm.clone()).or_default().entry(row.step).or_default().push(row);
+            }
+        }
+        let reach =
+            |steps: &BTreeMap<u32, Vec<Snapshot>>| steps.values().map(|r| mean_kl(r)).fold(0.0, f64::max);
+        let target = arms.values().map(reach).reduce(f64::min);
+        let target = target.ok_or_else(|| {
+            StageError::new("the trajectories are empty")
+                .hint("give the `ppo` stages the input `evaluation`, so that they answer on their way")
+        })?;
+        let mut responses = vec![];
+        for (arm, steps) in &arms {
+            // The same draws for all arms: a prompt's luck is common to them.
+            let mut rng = ChaCha8Rng::seed_from_u64(ctx.seed("mixture"));
+            let (before, after, share) = around(steps, target);
+            if before.len() != after.len() {
+                return Err(StageError::new(format!("the snapshots of `{arm}` answer different prompts")));
+            }
+            responses.extend(before.iter().zip(after).map(|(before, after)| {
+                let row = if rng.random::<f64>() < share { after } else { before };
+                Response {
+                    arm: format!("{arm}{}", params.suffix),
+                    split: row.split.clone(),
+                    item: row.item,
+                    prompt: row.prompt.clone(),
+                    response: row.response.clone(),
+                    kl: row.kl,
+                    ended: row.ended,
+                }
+            }));
+        }
+        Ok(dataset::write(&ctx.output("responses"), &responses)?)
+    }
+}
+
+fn mean_kl(rows: &[Snapshot]) -> f64 {
+    rows.iter().map(|r| f64::from(r.kl)).sum::<f64>() / rows.len() as f64
+}
+
+/// The first snapshot whose KL is at least `target`, the one before it, and the share of prompts that the later one
+/// answers. The first snapshot is the reference policy, at KL 0.
+fn around(steps: &BTreeMap<u32, Vec<Snapshot>>, target: f64) -> (&[Snapshot], &[Snapshot], f64) {
+    let snapshots: Vec<(&[Snapshot], f64)> = steps.values().map(|r| (r.as_slice(), mean_kl(r))).collect();
+    let after = snapshots.iter().position(|(_, kl)| *kl >= target).unwrap_or(snapshots.len() - 1);
+    let ((before, low), (after, high)) = (snapshots[after.saturating_sub(1)], snapshots[after]);
+    (before, after, if high > low { ((target - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(kls: &[f32]) -> BTreeMap<u32, Vec<Snapshot>> {
+        let row = |step: usize, kl: f32| Snapshot {
+            arm: "a".into(),
+            step: step as u32,
+            split: "in".into(),
+            item: 0,
+            prompt: String::new(),
+            response: String::new(),
+            kl,
+            proxy: 0.0,
+            ended: true,
+        };
+        kls.iter().enumerate().map(|(step, kl)| (step as u32, vec![row(step, *kl)])).collect()
+    }
+
+    #[test]
+    fn the_target_lies_between_two_snapshots() {
+        let steps = steps(&[0.0, 1.0, 3.0, 2.0]);
+        for (target, expected) in
+            [(0.0, (0, 0, 1.0)), (0.5, (0, 1, 0.5)), (2.5, (1, 2, 0.75)), (3.0, (1, 2, 1.0))]
+        {
+            let (before, after, share) = around(&steps, target);
+            assert_eq!((before[0].step, after[0].step, share), expected, "{target}");
+        }
+    }
+}
