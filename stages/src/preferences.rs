@@ -1,4 +1,4 @@
-//! Preference pairs: responses of the policy to each prompt, the preferred and the least liked as the annotator says.
+//! Preference pairs: two responses of the policy to each prompt, labelled by the annotator.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,15 +33,29 @@ pub struct Params {
     /// Share of labels flipped at random; by default the world's own.
     #[serde(default)]
     pub flip: Option<f32>,
-    /// Responses to each prompt, of which the best and the worst make the pair.
+    /// Responses to each prompt, of which two make the pair.
     #[serde(default = "default_candidates")]
     pub candidates: usize,
+    /// Which two of more than two.
+    #[serde(default)]
+    pub pairing: Pairing,
     /// Training prompts to take; a prompt whose two responses are the same gives no pair.
     #[serde(default = "default_prompts")]
     pub prompts: usize,
     /// Longest response, in tokens.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: usize,
+}
+
+/// Which responses make a pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairing {
+    /// The best and the worst, as the annotator ranks them all.
+    #[default]
+    Extremes,
+    /// The two with the smallest edit distance, in tokens: a correction is then a small one.
+    Nearest,
 }
 
 fn default_candidates() -> usize {
@@ -133,6 +147,9 @@ impl Stage for Preferences {
             if candidates.len() < 2 {
                 continue;
             }
+            if params.pairing == Pairing::Nearest {
+                candidates = nearest(&candidates).into();
+            }
             let texts =
                 candidates.iter().map(|e| policy.codec.text(&e.response)).collect::<Result<Vec<_>, _>>()?;
             let verdicts: Vec<Verdict> = texts.iter().map(|t| oracle.score(&prompt.prompt, t)).collect();
@@ -158,4 +175,11 @@ impl Stage for Preferences {
         dataset::write(&ctx.output("chosen"), &chosen)?;
         Ok(dataset::write(&ctx.output("audit"), &audit)?)
     }
+}
+
+/// The two different responses with the smallest edit distance; of equals the first.
+fn nearest<'a>(candidates: &[&'a Episode]) -> [&'a Episode; 2] {
+    let distance = |[a, b]: &[&Episode; 2]| strsim::generic_levenshtein(&a.response, &b.response);
+    let pairs = (0..candidates.len()).flat_map(|j| (0..j).map(move |i| [candidates[i], candidates[j]]));
+    pairs.min_by_key(distance).unwrap_or([candidates[0]; 2])
 }

@@ -4,7 +4,12 @@ use lm::{Config, Family, Head, Model, Sampling, Tokenizer};
 use stages::{
     contract::derive_seed,
     episode::Episode,
-    reward::{Reward, extraction::Extraction, sequence::Sequence},
+    reward::{
+        Reward,
+        extraction::Extraction,
+        layout::{Layout, Order},
+        sequence::Sequence,
+    },
     text::{Codec, SPECIALS},
 };
 
@@ -49,8 +54,8 @@ fn write(model: &Model, codec: &Codec, context: &[u32], length: usize) -> Vec<u3
 
 /// The paper's words: generate the preferred response, compare; positive scores until the divergence; then
 /// feed the response token by token and give a negative score to each token that the model would not write.
-fn literally(model: &Model, codec: &Codec, e: &Episode, scores: &Extraction) -> Vec<f32> {
-    let context = codec.rewrite_context(&e.prompt, &e.response);
+fn literally(model: &Model, codec: &Codec, layout: Layout, e: &Episode, scores: &Extraction) -> Vec<f32> {
+    let context = layout.context(codec, &e.prompt, &e.response);
     let preferred = write(model, codec, &context, e.response.len());
     let mut result = vec![];
     let mut diverged = false;
@@ -89,8 +94,10 @@ fn one_pass_gives_what_the_literal_procedure_gives() {
         let response = codec.response(&text("response", random("response", 7))).unwrap();
         // Half of the cases begin as the reward model would, so that there is something to match.
         let mut e = Episode { prompt, response, ended: true };
+        let order = if random("order", 2) == 0 { Order::Prompt } else { Order::Response };
+        let layout = Layout { order, blind: random("blind", 4) == 0 };
         if case % 2 == 0 {
-            let context = codec.rewrite_context(&e.prompt, &e.response);
+            let context = layout.context(&codec, &e.prompt, &e.response);
             let own = write(&model, &codec, &context, e.response.len().saturating_sub(1).max(1));
             for (token, own) in e.response.iter_mut().zip(own).filter(|(_, own)| *own != codec.end) {
                 *token = own;
@@ -103,8 +110,8 @@ fn one_pass_gives_what_the_literal_procedure_gives() {
             per_length: random("length", 2) == 0,
             ..Extraction::default()
         };
-        let expected = literally(&model, &codec, &e, &extraction);
-        let fast = Sequence { model, codec: codec.clone(), extraction };
+        let expected = literally(&model, &codec, layout, &e, &extraction);
+        let fast = Sequence { model, codec: codec.clone(), layout, extraction };
         assert_eq!(fast.scores(&[e]).unwrap(), std::slice::from_ref(&expected), "case {case}");
         for score in expected {
             seen[if score >= 0.9 {

@@ -181,10 +181,18 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
         ("policy", one(run.sft.join("model"))),
         ("reward", one(run.rm["binary"].join("reward"))),
         ("prompts", one(run.data.join("prompts"))),
+        ("evaluation", one(run.data.join("evaluation"))),
     ];
-    w.run_and_kill("ppo-again", "ppo", ppo_params("ppo-binary"), &inputs, 3);
-    let again = w.run("ppo-again", "ppo", ppo_params("ppo-binary"), &inputs);
-    assert!(bytes(&again) == bytes(&run.ppo["binary"]));
+    let params = || {
+        let mut params = ppo_params("ppo-binary");
+        params["evaluate_every"] = json!(1);
+        params
+    };
+    let whole = w.run("ppo-whole", "ppo", params(), &inputs);
+    w.run_and_kill("ppo-again", "ppo", params(), &inputs, 3);
+    assert!(bytes(&w.run("ppo-again", "ppo", params(), &inputs)) == bytes(&whole));
+    // Being watched changes nothing.
+    assert!(bytes(&whole.join("model")) == bytes(&run.ppo["binary"].join("model")));
 }
 
 #[test]
@@ -196,7 +204,7 @@ fn early_stopping_keeps_the_model_with_the_lowest_held_out_loss() {
     // So high a rate that the loss soon rises again.
     let params = |steps: usize, early_stop: serde_json::Value| {
         let training =
-            json!({ "steps": steps, "batch": 16, "lr": 0.1, "warmup": 0, "early_stop": early_stop });
+            json!({ "steps": steps, "batch": 16, "lr": 0.3, "warmup": 0, "early_stop": early_stop });
         json!({ "objective": "sequence", "training": training })
     };
     let early = json!({ "every": 1, "patience": 12, "held_out": 32 });

@@ -1,6 +1,8 @@
 //! The sequence reward model (arXiv 2409.00162): a language model that rewrites a response into the
 //! preferred one, trained by sequence MLE on the same pairs.
 
+use std::ops::Range;
+
 use lm::{Batch, Model, TokenStats};
 
 use super::{Reward, extraction::Extraction, layout::Layout};
@@ -44,40 +46,55 @@ impl Reward for Sequence {
     }
 }
 
-/// What is read, what is to be written, and how much that counts.
+/// What is read, what is to be written, and how much each token of that counts.
 struct Mapping {
     context: Vec<u32>,
     target: Vec<u32>,
-    weight: f32,
+    weights: Vec<f32>,
 }
 
-/// Both mappings of every pair: correction `(x, rejected) -> chosen` and identity `(x, chosen) -> chosen`.
+/// How much the mappings count.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights {
+    /// Of `(x, rejected) -> chosen`.
+    pub correction: f32,
+    /// Of `(x, chosen) -> chosen`.
+    pub identity: f32,
+    /// Of a token that a correction changes, beside a token that it keeps.
+    pub focus: f32,
+}
+
+/// Both mappings of every pair.
 pub struct Rewriting {
-    /// Context and target of each mapping, with its weight.
     examples: Vec<Vec<Mapping>>,
 }
 
 impl Rewriting {
     /// A mapping of weight 0 is left out altogether.
-    pub fn new(
-        codec: &Codec,
-        layout: Layout,
-        pairs: &[Pair],
-        correction: f32,
-        identity: f32,
-    ) -> Result<Self, StageError> {
+    pub fn new(codec: &Codec, layout: Layout, pairs: &[Pair], weights: Weights) -> Result<Self, StageError> {
         let mappings = |p: &Pair| {
             let (prompt, target) = (codec.prompt(&p.prompt)?, codec.response(&p.chosen)?);
             let mapping = |from: &str, weight: f32| {
-                let context = layout.context(codec, &prompt, &codec.response(from)?);
-                Ok(Mapping { context, target: target.clone(), weight })
+                let from = codec.response(from)?;
+                let mut of_tokens = vec![weight; target.len()];
+                of_tokens[changed(&from, &target)].iter_mut().for_each(|w| *w *= weights.focus);
+                let context = layout.context(codec, &prompt, &from);
+                Ok(Mapping { context, target: target.clone(), weights: of_tokens })
             };
-            let kept =
-                [(&p.rejected, correction), (&p.chosen, identity)].into_iter().filter(|(_, w)| *w > 0.0);
+            let all = [(&p.rejected, weights.correction), (&p.chosen, weights.identity)];
+            let kept = all.into_iter().filter(|(_, weight)| *weight > 0.0);
             kept.map(|(from, weight)| mapping(from, weight)).collect()
         };
         Ok(Self { examples: pairs.iter().map(mappings).collect::<Result<_, StageError>>()? })
     }
+}
+
+/// The tokens of `target` between the beginning and the end that it shares with `from`.
+fn changed(from: &[u32], target: &[u32]) -> Range<usize> {
+    let shared = |(a, b): &(&u32, &u32)| a == b;
+    let head = from.iter().zip(target).take_while(shared).count();
+    let tail = from[head..].iter().rev().zip(target[head..].iter().rev()).take_while(shared).count();
+    head..target.len() - tail
 }
 
 impl Task for Rewriting {
@@ -95,7 +112,7 @@ impl Task for Rewriting {
 
     fn loss(&self, examples: &[usize], log_probs: &[f32]) -> Loss {
         let mappings = examples.iter().flat_map(|&i| &self.examples[i]);
-        let weights: Vec<f32> = mappings.flat_map(|m| vec![m.weight; m.target.len()]).collect();
+        let weights: Vec<f32> = mappings.flat_map(|m| m.weights.iter().copied()).collect();
         weighted_nll(log_probs, &weights)
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     check::in_range,
     contract::ParamError,
-    reward::{Objective, Recipe, layout::Layout},
+    reward::{Objective, Recipe, layout::Layout, sequence::Weights},
     training::Training,
 };
 
@@ -25,6 +25,9 @@ pub struct Params {
     /// Weight of the mapping from the chosen response to itself; 1 by default (sequence only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<f32>,
+    /// Weight of a token that a correction changes, beside one that it keeps; 1 by default (sequence only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focus: Option<f32>,
     /// What is read before a rewriting is written (sequence only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
@@ -41,7 +44,7 @@ impl Params {
     pub fn normalize(&mut self) {
         self.arm = Some(self.arm());
         let of_sequence = self.objective == Objective::Sequence;
-        for weight in [&mut self.correction, &mut self.identity] {
+        for weight in [&mut self.correction, &mut self.identity, &mut self.focus] {
             *weight = of_sequence.then_some(weight.unwrap_or(1.0));
         }
         self.layout = of_sequence.then_some(self.layout.unwrap_or_default());
@@ -49,9 +52,10 @@ impl Params {
 
     pub fn check(&self) -> Result<(), ParamError> {
         self.training.check()?;
-        let (correction, identity) = self.mappings();
+        let Weights { correction, identity, focus } = self.weights();
         in_range("correction", correction, 0.0, 1e6)?;
         in_range("identity", identity, 0.0, 1e6)?;
+        in_range("focus", focus, 1e-6, 1e6)?;
         if correction + identity == 0.0 {
             return Err(ParamError::new("identity", "`correction` and `identity` cannot both be 0")
                 .hint("the sequence reward model must be trained on one of the mappings"));
@@ -59,9 +63,12 @@ impl Params {
         Ok(())
     }
 
-    /// Weights of the correction and of the identity mapping.
-    pub fn mappings(&self) -> (f32, f32) {
-        (self.correction.unwrap_or(1.0), self.identity.unwrap_or(1.0))
+    pub fn weights(&self) -> Weights {
+        Weights {
+            correction: self.correction.unwrap_or(1.0),
+            identity: self.identity.unwrap_or(1.0),
+            focus: self.focus.unwrap_or(1.0),
+        }
     }
 
     pub fn recipe(&self) -> Recipe {

@@ -96,9 +96,28 @@ fn maximize_likelihood(
         }
         Objective::Dense => train(ctx, &arm, start, training, &SumBradleyTerry::new(codec, pairs)?),
         Objective::Sequence => {
-            let (correction, identity) = params.mappings();
-            let task = Rewriting::new(codec, params.recipe().layout, pairs, correction, identity)?;
+            let task = Rewriting::new(codec, params.recipe().layout, pairs, params.weights())?;
             train(ctx, &arm, start, training, &task)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffled_labels_keep_the_pairs_and_lose_the_preference() {
+        let pair = |i: usize| Pair {
+            prompt: i.to_string(),
+            chosen: "good".into(),
+            rejected: "bad".into(),
+            split: "train".into(),
+        };
+        let mut pairs: Vec<Pair> = (0..2000).map(pair).collect();
+        shuffle_labels(&mut pairs, 1);
+        let kept = pairs.iter().filter(|p| p.chosen == "good").count();
+        assert!((900..1100).contains(&kept), "{kept}");
+        assert!(pairs.iter().enumerate().all(|(i, p)| p.prompt == i.to_string() && p.chosen != p.rejected));
     }
 }
