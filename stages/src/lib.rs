@@ -11,6 +11,7 @@ pub mod dpo;
 mod early_stop;
 pub mod episode;
 mod evaluation;
+pub mod evidence;
 pub mod judge;
 pub mod match_kl;
 pub mod oracle;

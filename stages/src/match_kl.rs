@@ -21,13 +21,15 @@ pub struct MatchKl;
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
+    /// The arms to compare; by default all that there are.
+    pub arms: Vec<String>,
     /// Put behind the arms' names.
     pub suffix: String,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { suffix: "@kl".into() }
+        Self { arms: vec![], suffix: "@kl".into() }
     }
 }
 
@@ -41,19 +43,15 @@ impl Stage for MatchKl {
     type Params = Params;
 
     fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
-        let mut arms = BTreeMap::<String, BTreeMap<u32, Vec<Snapshot>>>::new();
-        for artifact in ctx.many("trajectories") {
-            for row in dataset::read::<Snapshot>(&artifact.path)? {
-                arms.entry(row.arm.clone()).or_default().entry(row.step).or_default().push(row);
-            }
+        let mut arms = trajectories(ctx)?;
+        if let Some(missing) = params.arms.iter().find(|arm| !arms.contains_key(*arm)) {
+            let known = arms.keys().map(|a| format!("`{a}`")).collect::<Vec<_>>().join(", ");
+            return Err(StageError::new(format!("there is no trajectory of the arm `{missing}`"))
+                .hint(format!("the trajectories are of {known}; change `arms`")));
         }
-        let reach =
-            |steps: &BTreeMap<u32, Vec<Snapshot>>| steps.values().map(|r| mean_kl(r)).fold(0.0, f64::max);
-        let target = arms.values().map(reach).reduce(f64::min);
-        let target = target.ok_or_else(|| {
-            StageError::new("the trajectories are empty")
-                .hint("give the `ppo` stages the input `evaluation`, so that they answer on their way")
-        })?;
+        arms.retain(|arm, _| params.arms.is_empty() || params.arms.contains(arm));
+        let reach = |way: &Trajectory| way.values().map(|rows| mean_kl(rows)).fold(0.0, f64::max);
+        let target = arms.values().map(reach).reduce(f64::min).unwrap_or_default();
         let mut responses = vec![];
         for (arm, steps) in &arms {
             // The same draws for all arms: a prompt's luck is common to them.
@@ -79,13 +77,36 @@ impl Stage for MatchKl {
     }
 }
 
+/// Snapshots by step.
+type Trajectory = BTreeMap<u32, Vec<Snapshot>>;
+
+/// The trajectories of all arms. None is empty.
+fn trajectories(ctx: &Context) -> Result<BTreeMap<String, Trajectory>, StageError> {
+    let mut arms = BTreeMap::<String, Trajectory>::new();
+    for artifact in ctx.many("trajectories") {
+        let rows: Vec<Snapshot> = dataset::read(&artifact.path)?;
+        let Some(Snapshot { arm, .. }) = rows.first() else {
+            return Err(StageError::new("a trajectory is empty")
+                .hint("give the `ppo` stages the input `evaluation`, so that they answer on their way"));
+        };
+        if arms.contains_key(arm) {
+            return Err(StageError::new(format!("two trajectories are of the arm `{arm}`"))
+                .hint("give every arm a name of its own, such as `arm: \"ppo-${objective}\"`"));
+        }
+        for row in rows {
+            arms.entry(row.arm.clone()).or_default().entry(row.step).or_default().push(row);
+        }
+    }
+    Ok(arms)
+}
+
 fn mean_kl(rows: &[Snapshot]) -> f64 {
     rows.iter().map(|r| f64::from(r.kl)).sum::<f64>() / rows.len() as f64
 }
 
 /// The first snapshot whose KL is at least `target`, the one before it, and the share of prompts that the later one
 /// answers. The first snapshot is the reference policy, at KL 0.
-fn around(steps: &BTreeMap<u32, Vec<Snapshot>>, target: f64) -> (&[Snapshot], &[Snapshot], f64) {
+fn around(steps: &Trajectory, target: f64) -> (&[Snapshot], &[Snapshot], f64) {
     let snapshots: Vec<(&[Snapshot], f64)> = steps.values().map(|r| (r.as_slice(), mean_kl(r))).collect();
     let after = snapshots.iter().position(|(_, kl)| *kl >= target).unwrap_or(snapshots.len() - 1);
     let ((before, low), (after, high)) = (snapshots[after.saturating_sub(1)], snapshots[after]);
@@ -96,7 +117,7 @@ fn around(steps: &BTreeMap<u32, Vec<Snapshot>>, target: f64) -> (&[Snapshot], &[
 mod tests {
     use super::*;
 
-    fn steps(kls: &[f32]) -> BTreeMap<u32, Vec<Snapshot>> {
+    fn steps(kls: &[f32]) -> Trajectory {
         let row = |step: usize, kl: f32| Snapshot {
             arm: "a".into(),
             step: step as u32,

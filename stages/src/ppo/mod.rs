@@ -10,6 +10,7 @@ mod objective;
 mod optimise;
 mod params;
 mod rollout;
+mod scale;
 mod stage;
 mod watch;
 

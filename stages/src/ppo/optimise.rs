@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     Params, PolicyStats, Rollout, policy_loss,
-    rollout::{Actors, Scale, roll_out},
+    rollout::{Actors, roll_out},
+    scale::Scale,
     value_loss,
     watch::Watch,
 };
@@ -56,7 +57,8 @@ pub fn optimise(
     let (reference, codec) = (&start.model, &start.codec);
     let sample: Vec<Vec<u32>> = prompts.iter().cycle().take(params.calibration).cloned().collect();
     let decoding = Decoding { max_tokens: params.max_tokens, temperature: 1.0 };
-    let scale = Scale::of(reward, &answer(reference, codec, &sample, decoding, ctx.seed("calibration"))?)?;
+    let answers = answer(reference, codec, &sample, decoding, ctx.seed("calibration"))?;
+    let scale = Scale::of(reward, &answers, params.center_tokens)?;
 
     let mut state = match State::resume(&ctx.checkpoints, params)? {
         Some(state) => state,

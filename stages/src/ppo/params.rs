@@ -43,6 +43,9 @@ pub struct Params {
     pub missing_end: f32,
     /// Prompts whose answers by the reference policy set the reward's scale (and zero, if it is a scalar).
     pub calibration: usize,
+    /// Whether the mean score of the reference policy's tokens is taken from every token's score: a token like any
+    /// other then earns nothing, and length does not pay by itself. A scalar reward is centred in any case.
+    pub center_tokens: bool,
     /// Largest global norm of the gradient.
     pub grad_clip: f32,
     /// Updates between two answers to the evaluation prompts, where there are some.
@@ -71,6 +74,7 @@ impl Default for Params {
             lambda: 0.95,
             missing_end: -1.0,
             calibration: 512,
+            center_tokens: false,
             grad_clip: 1.0,
             evaluate_every: 5,
             extraction: Extraction::default(),

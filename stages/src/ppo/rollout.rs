@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lm::Model;
 
-use super::{Params, gae, whiten};
+use super::{Params, gae, scale::Scale, whiten};
 use crate::{
     contract::StageError,
     episode::{self, Decoding, Episode, answer},
@@ -43,36 +43,6 @@ pub struct Figures {
     pub negative: f32,
 }
 
-/// The reward model's scores, put on a common scale without gold: divided by the standard deviation of a
-/// response's total over the reference policy's responses and, if the reward is a scalar, centred there.
-pub struct Scale {
-    mean: f32,
-    deviation: f32,
-}
-
-impl Scale {
-    pub fn of(reward: &dyn Reward, episodes: &[Episode]) -> Result<Self, StageError> {
-        let totals: Vec<f32> = reward.scores(episodes)?.iter().map(|s| s.iter().sum()).collect();
-        let n = totals.len() as f32;
-        let mean = totals.iter().sum::<f32>() / n;
-        let deviation = (totals.iter().map(|t| (t - mean).powi(2)).sum::<f32>() / n).sqrt();
-        if !(deviation.is_finite() && deviation > 1e-6) {
-            let message =
-                format!("the reward of the reference policy's responses does not vary ({deviation})");
-            return Err(StageError::new(message).hint("look at the reward model's training curve"));
-        }
-        Ok(Self { mean: if reward.is_scalar() { mean } else { 0.0 }, deviation })
-    }
-
-    fn apply(&self, mut scores: Vec<f32>) -> Vec<f32> {
-        if let Some(last) = scores.last_mut() {
-            *last -= self.mean;
-        }
-        scores.iter_mut().for_each(|s| *s /= self.deviation);
-        scores
-    }
-}
-
 /// The models and the reward that a rollout needs.
 pub struct Actors<'a> {
     pub policy: &'a Model,
@@ -102,7 +72,7 @@ pub fn roll_out(
     let reference = split(&actors.reference.log_probs(&batch)?);
     let values = split(&actors.critic.scalars(&batch)?);
     let scores: Vec<Vec<f32>> =
-        actors.reward.scores(&episodes)?.into_iter().map(|s| actors.scale.apply(s)).collect();
+        actors.reward.scores(&episodes)?.iter().map(|s| actors.scale.apply(s)).collect();
 
     let (mut advantages, mut returns) = (vec![], vec![]);
     for (i, e) in episodes.iter().enumerate() {

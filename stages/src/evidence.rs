@@ -1,0 +1,167 @@
+//! Direct evidence of what a reward model rewards, on responses that the oracle has judged word by word.
+//!
+//! - Credit: the AUC of token rewards against the words that the oracle calls wrong.
+//! - Shortcuts: the partial correlation of a response's reward with its length, and with being a refusal, given gold.
+//! - Divergence: where a sequence reward model first diverges, beside the first wrong word.
+//!
+//! What is a statistic of all responses together is written as its jackknife's pseudo-values, one for each response.
+
+use std::collections::BTreeMap;
+
+use lm::Model;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    contract::{Context, Input, Output, ParamError, Stage, StageError},
+    dataset::{self, Measurement, Response},
+    episode::Episode,
+    oracle::{self, Oracle, Verdict},
+    reward::{
+        self, Objective, Recipe,
+        extraction::{Extraction, first_divergence},
+        sequence::Sequence,
+    },
+    statistics::{auc, jackknife, partial_correlation},
+    text::Codec,
+    worlds,
+};
+
+pub struct Evidence;
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Whose oracle judges.
+    pub world: String,
+    /// What the report calls the reward model.
+    pub arm: String,
+    /// How a sequence reward model's output is read.
+    #[serde(default)]
+    pub extraction: Extraction,
+}
+
+impl Stage for Evidence {
+    const KIND: &'static str = "evidence";
+    const ABOUT: &'static str = "Measures what a reward model rewards, against the oracle's word by word verdicts.";
+    const INPUTS: &'static [Input] = &[
+        Input::one("reward", "reward", "the reward model"),
+        Input::one("responses", "responses", "responses for it to score, such as those of the reference policy"),
+    ];
+    const OUTPUTS: &'static [Output] =
+        &[Output::new("evidence", "measurements", "credit, shortcuts and divergence, response by response")];
+    type Params = Params;
+
+    fn check(params: &Params) -> Result<(), ParamError> {
+        oracle::get(&params.world).map(|_| ()).ok_or_else(|| worlds::unknown(&params.world))
+    }
+
+    fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
+        let oracle = oracle::get(&params.world).ok_or_else(|| StageError::new("the world is unknown"))?;
+        let folder = ctx.input("reward");
+        let (recipe, codec) = (Recipe::load(folder)?, Codec::load(folder)?);
+        let reward = reward::load(folder, params.extraction)?;
+        let mut splits = BTreeMap::<String, Vec<Scored>>::new();
+        for r in judged(oracle, &params.world, &codec, dataset::read(ctx.input("responses"))?)? {
+            splits.entry(r.split.clone()).or_default().push(r);
+        }
+        let mut rows = vec![];
+        for (split, responses) in &mut splits {
+            let episodes: Vec<Episode> = responses.iter().map(|r| r.episode.clone()).collect();
+            for (response, scores) in responses.iter_mut().zip(reward.scores(&episodes)?) {
+                response.scores = scores;
+            }
+            let mut add = |metric: &str, values: Vec<(u32, f64)>| {
+                rows.extend(values.into_iter().map(|(item, value)| Measurement {
+                    arm: params.arm.clone(),
+                    split: split.clone(),
+                    item,
+                    metric: metric.into(),
+                    value: value as f32,
+                }));
+            };
+            add("token_auc", credit(responses));
+            add("length_given_gold", partial(responses, |v| v.length as f64));
+            add("refusal_given_gold", partial(responses, |v| f64::from(u8::from(v.refusal))));
+            if recipe.objective == Objective::Sequence {
+                let (model, codec, layout) = (Model::load(folder)?, codec.clone(), recipe.layout);
+                let reader = Sequence { model, codec, layout, extraction: params.extraction };
+                let [hits, offsets] = divergence(&reader, responses)?;
+                add("divergence_on_error", hits);
+                add("divergence_offset", offsets);
+            }
+        }
+        Ok(dataset::write(&ctx.output("evidence"), &rows)?)
+    }
+}
+
+struct Scored {
+    split: String,
+    item: u32,
+    episode: Episode,
+    verdict: Verdict,
+    /// Of the tokens, the end token included.
+    scores: Vec<f32>,
+}
+
+/// Responses that came to an end, with their verdicts; one token for each word.
+fn judged(
+    oracle: &dyn Oracle,
+    world: &str,
+    codec: &Codec,
+    responses: Vec<Response>,
+) -> Result<Vec<Scored>, StageError> {
+    oracle::check_prompts(oracle, world, responses.iter().map(|r| r.prompt.as_str()))?;
+    let score = |r: Response| {
+        let episode = Episode::of(codec, &r.prompt, &r.response)?;
+        let verdict = oracle.score(&r.prompt, &r.response);
+        if episode.response.len() != verdict.wrong_words.len() + 1 {
+            let message = format!("`{}` has another number of tokens than of words", r.response);
+            return Err(StageError::new(message)
+                .hint("the oracle judges words: use a tokenizer that splits text into words (`word-level`)"));
+        }
+        Ok(Scored { split: r.split, item: r.item, episode, verdict, scores: vec![] })
+    };
+    responses.into_iter().filter(|r| r.ended).map(score).collect()
+}
+
+/// How likely a right word gets more than a wrong one, of all words of all responses.
+fn credit(responses: &[Scored]) -> Vec<(u32, f64)> {
+    let of = |left_out: Option<usize>, wrong: bool| -> Vec<f32> {
+        let kept = responses.iter().enumerate().filter(|(i, _)| Some(*i) != left_out);
+        let words = kept.flat_map(|(_, r)| r.verdict.wrong_words.iter().zip(&r.scores));
+        words.filter(|(w, _)| **w == wrong).map(|(_, score)| *score).collect()
+    };
+    by_item(responses, |left_out| auc(&of(left_out, false), &of(left_out, true)))
+}
+
+/// Of a response's whole reward with something else, given gold.
+fn partial(responses: &[Scored], with: fn(&Verdict) -> f64) -> Vec<(u32, f64)> {
+    by_item(responses, |left_out| {
+        let kept = || responses.iter().enumerate().filter(|(i, _)| Some(*i) != left_out).map(|(_, r)| r);
+        let reward: Vec<f64> = kept().map(|r| r.scores.iter().map(|s| f64::from(*s)).sum()).collect();
+        let other: Vec<f64> = kept().map(|r| with(&r.verdict)).collect();
+        let gold: Vec<f64> = kept().map(|r| f64::from(r.verdict.gold)).collect();
+        partial_correlation(&reward, &other, &gold)
+    })
+}
+
+/// Of responses with a wrong word: whether the first divergence is at the first of them, and how many words later it
+/// is, if there is one.
+fn divergence(reader: &Sequence, responses: &[Scored]) -> Result<[Vec<(u32, f64)>; 2], StageError> {
+    let episodes: Vec<Episode> = responses.iter().map(|r| r.episode.clone()).collect();
+    let (mut hits, mut offsets) = (vec![], vec![]);
+    for (r, stats) in responses.iter().zip(reader.read(&episodes)?) {
+        let Some(wrong) = r.verdict.wrong_words.iter().position(|w| *w) else { continue };
+        let divergence = first_divergence(&stats, &r.episode.response);
+        hits.push((r.item, f64::from(u8::from(divergence == Some(wrong)))));
+        offsets.extend(divergence.map(|at| (r.item, at as f64 - wrong as f64)));
+    }
+    Ok([hits, offsets])
+}
+
+/// The jackknife's pseudo-value of each response; none where the statistic is undefined.
+fn by_item(responses: &[Scored], statistic: impl Fn(Option<usize>) -> Option<f64>) -> Vec<(u32, f64)> {
+    let values = jackknife(responses.len(), statistic).unwrap_or_default();
+    responses.iter().map(|r| r.item).zip(values).collect()
+}
