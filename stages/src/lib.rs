@@ -19,6 +19,7 @@ pub mod reward;
 pub mod reward_model;
 pub mod sample;
 pub mod sft;
+pub mod statistics;
 pub mod text;
 pub mod training;
 pub mod worlds;
