@@ -12,7 +12,7 @@ fn a_second_run_does_nothing_and_an_edit_reruns_what_it_reaches() {
     let first = lab.run(&["--jobs", "1"]);
     assert_eq!((&first["total"], &first["ran"], &first["cached"]), (&ALL.into(), &ALL.into(), &0.into()));
     assert_eq!((&first["failed"], &first["skipped"]), (&0.into(), &0.into()));
-    for name in ["index.html", "report.md", "results.csv"] {
+    for name in ["index.html", "report.md", "results.csv", "verdicts.csv"] {
         assert!(lab.path("reports/tiny").join(name).exists(), "{name}");
     }
     let table = fs::read_to_string(lab.path("reports/tiny/results.csv")).unwrap();

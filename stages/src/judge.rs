@@ -10,6 +10,7 @@ use crate::{
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, Measurement, Response},
     oracle::{self, Verdict},
+    statistics::length_control::length_controlled_wins,
     worlds,
 };
 
@@ -32,7 +33,7 @@ impl Stage for Judge {
     const OUTPUTS: &'static [Output] = &[Output::new(
         "verdicts",
         "measurements",
-        "gold, wins, refusals, lengths and more, prompt by prompt",
+        "gold, wins (also at equal length), refusals, lengths and more, prompt by prompt",
     )];
     type Params = Params;
 
@@ -53,7 +54,7 @@ impl Stage for Judge {
         }
         same_prompts(&arms)?;
         let mut measurements = vec![];
-        for rows in arms.values() {
+        for (arm, rows) in &arms {
             for (i, (r, verdict)) in rows.iter().enumerate() {
                 let mut add = |metric: &str, value: f32| {
                     measurements.push(Measurement {
@@ -66,10 +67,10 @@ impl Stage for Judge {
                 };
                 absolute(r, verdict, &mut add);
                 add("chance", oracle.score(&r.prompt, dealt_from_another(rows, i)).gold);
-                for baseline in params.baselines.iter().filter(|b| **b != r.arm) {
-                    let other = arms.get(baseline).ok_or_else(|| no_baseline(baseline, &arms))?;
-                    add(&format!("win_vs_{baseline}"), wins(verdict.gold, other[i].1.gold));
-                }
+            }
+            for baseline in params.baselines.iter().filter(|b| *b != arm) {
+                let other = arms.get(baseline).ok_or_else(|| no_baseline(baseline, &arms))?;
+                against(baseline, rows, other, &mut measurements);
             }
         }
         Ok(dataset::write(&ctx.output("verdicts"), &measurements)?)
@@ -90,6 +91,34 @@ fn absolute(r: &Response, verdict: &Verdict, add: &mut impl FnMut(&str, f32)) {
     add("ideal_length", verdict.ideal_length as f32);
     add("kl", r.kl);
     add("ended", indicator(r.ended));
+}
+
+/// Wins, and split by split what they would be at equal length.
+fn against(
+    baseline: &str,
+    rows: &[(Response, Verdict)],
+    other: &[(Response, Verdict)],
+    measurements: &mut Vec<Measurement>,
+) {
+    let mut splits: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, (r, _)) in rows.iter().enumerate() {
+        splits.entry(&r.split).or_default().push(i);
+    }
+    for items in splits.into_values() {
+        let wins: Vec<f32> = items.iter().map(|i| wins(rows[*i].1.gold, other[*i].1.gold)).collect();
+        let length = |row: &(Response, Verdict)| row.1.length as f32;
+        let longer: Vec<f32> = items.iter().map(|i| length(&rows[*i]) - length(&other[*i])).collect();
+        let mut add = |metric: String, values: &mut dyn Iterator<Item = f32>| {
+            for (i, value) in items.iter().zip(values) {
+                let r = &rows[*i].0;
+                let (arm, split, metric) = (r.arm.clone(), r.split.clone(), metric.clone());
+                measurements.push(Measurement { arm, split, item: r.item, metric, value });
+            }
+        };
+        add(format!("win_vs_{baseline}"), &mut wins.iter().copied());
+        let controlled = length_controlled_wins(&wins, &longer).unwrap_or_default();
+        add(format!("lc_win_vs_{baseline}"), &mut controlled.iter().map(|v| *v as f32));
+    }
 }
 
 /// The response of the same arm to the next prompt of the same split: what an answer is worth that has the

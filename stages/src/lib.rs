@@ -26,6 +26,7 @@ pub mod reward_model;
 pub mod sample;
 pub mod select;
 pub mod sft;
+pub mod statistics;
 pub mod text;
 pub mod training;
 pub mod worlds;

@@ -56,12 +56,18 @@ struct Report {
     html: String,
     markdown: String,
     csv: String,
+    verdicts: String,
 }
 
 impl Report {
     fn read(folder: PathBuf) -> Self {
         let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-        Self { html: text("index.html"), markdown: text("report.md"), csv: text("results.csv") }
+        Self {
+            html: text("index.html"),
+            markdown: text("report.md"),
+            csv: text("results.csv"),
+            verdicts: text("verdicts.csv"),
+        }
     }
 
     /// Value by `task,arm,split,seed,metric`.
@@ -167,14 +173,61 @@ fn the_table_holds_every_mean() {
     assert_eq!(values["easy,b,in,all,win_vs_a"], 0.8);
     assert_eq!(values["hard,b,out,10,win_vs_a"], 0.5);
     let (low, high) = (values["easy,b,in,all,win_vs_a:low"], values["easy,b,in,all,win_vs_a:high"]);
-    // The binomial interval of 48 of 60; both seeds have the same prompts right, so two are worth one.
-    assert!((low - 0.7).abs() < 0.03 && (high - 0.9).abs() < 0.03, "{low} {high}");
+    // 48 of 60 have a standard error of 0.052; both seeds have the same prompts right, so two are worth one, and know
+    // their variance with 3.75 degrees of freedom.
+    assert!((low - 0.652).abs() < 0.02 && (high - 0.948).abs() < 0.02, "{low} {high}");
+    assert!((high - low - 2.0 * 2.852 * 0.0521).abs() < 0.001, "{low} {high}");
     let keys: Vec<&str> = report.csv.lines().skip(1).map(|l| l.rsplit_once(',').unwrap().0).collect();
     let metrics_of_a: Vec<&str> = keys.iter().filter_map(|k| k.strip_prefix("easy,a,in,")).take(6).collect();
     assert_eq!(
         metrics_of_a,
         ["2,gold", "10,gold", "all,gold", "all,gold:high", "all,gold:low", "2,ideal_length"]
     );
+}
+
+#[test]
+fn others_can_compute_the_verdicts_again() {
+    let report = experiment().report(params());
+    let mut csv = csv::Reader::from_reader(report.verdicts.as_bytes());
+    let header: Vec<String> = csv.headers().unwrap().iter().map(String::from).collect();
+    assert_eq!(
+        header.join(","),
+        "claim,task,split,verdict,estimate,low,high,p,p_corrected,seeds,threshold,side,reason"
+    );
+    let rows: Vec<BTreeMap<String, String>> = csv.deserialize().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 9, "{}", report.verdicts);
+    let number = |row: &BTreeMap<String, String>, key: &str| -> f64 { row[key].parse().unwrap() };
+    let tested: Vec<_> = rows.iter().filter(|r| !r["p"].is_empty()).collect();
+    let p: Vec<f64> = tested.iter().map(|r| number(r, "p")).collect();
+    let corrected = stages::statistics::holm(&p);
+    for (row, corrected) in tested.iter().zip(corrected) {
+        assert_eq!(number(row, "p_corrected"), corrected);
+        let [low, high, threshold] = ["low", "high", "threshold"].map(|key| number(row, key));
+        assert!(low <= number(row, "estimate") && number(row, "estimate") <= high);
+        let side = match (low > threshold, high < threshold) {
+            (true, false) => Some("above"),
+            (false, true) => Some("below"),
+            _ => None,
+        };
+        let verdict = match side {
+            Some(side) if corrected <= 0.05 => {
+                if side == row["side"] {
+                    "confirmed"
+                } else {
+                    "refuted"
+                }
+            }
+            _ => "inconclusive",
+        };
+        assert_eq!(row["verdict"], verdict, "{row:?}");
+    }
+    let (last, premise) = (&rows[8], &rows[5]);
+    assert_eq!((last["claim"].as_str(), last["verdict"].as_str()), ("elsewhere", "not-tested"));
+    assert!(
+        last["reason"].contains("no task `other`") && last["estimate"].is_empty() && last["seeds"].is_empty()
+    );
+    assert_eq!((premise["claim"].as_str(), premise["estimate"].as_str()), ("premise", "1.25"));
+    assert!(premise["p"].is_empty() && !premise["low"].is_empty());
 }
 
 #[test]

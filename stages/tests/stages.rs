@@ -135,6 +135,11 @@ fn every_stage_of_every_world_leaves_what_it_declares() {
         let wins: f32 = values(&verdicts, "ppo-binary", "win_vs_sft").iter().sum();
         let losses: f32 = values(&verdicts, "sft", "win_vs_ppo-binary").iter().sum();
         assert_eq!(wins + losses, 24.0);
+        // Also at equal length, item by item.
+        let wins = values(&verdicts, "ppo-binary", "lc_win_vs_sft");
+        let losses = values(&verdicts, "sft", "lc_win_vs_ppo-binary");
+        assert_eq!((wins.len(), losses.len()), (24, 24));
+        assert!(wins.iter().zip(&losses).all(|(w, l)| (w + l - 1.0).abs() < 1e-3), "{wins:?} {losses:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Claims held against the measurements. The verdict is the code's, by a rule fixed before looking:
 //!
 //! - *confirmed* or *refuted*: the interval lies wholly on the expected side of the threshold, or wholly on the
-//!   other, and still does after Holm's correction over all findings of the report;
+//!   other, and the p-value is small enough after Holm's correction over all findings of the report;
 //! - *inconclusive*: anything else that was tested;
 //! - *not tested*: something that the claim needs was not measured or, as far as can be seen, does not hold.
 
@@ -12,7 +12,10 @@ use super::{
     metric::{Metric, Unit},
     observations::{Cell, Observations},
     params::{Claim, Comparison, Params},
-    statistics::{Estimate, Sample, holm},
+};
+use crate::statistics::{
+    Estimate, Sample, holm,
+    power::{SeedsNeeded, seeds_needed},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,11 +42,27 @@ pub struct Finding {
 #[derive(Debug)]
 pub struct Measured {
     pub estimate: Estimate,
-    /// Two-sided p-value of the threshold, corrected by Holm; none where the claim was not tested.
-    pub p: Option<f64>,
+    /// None where the claim was not tested.
+    pub p: Option<PValue>,
     /// Seeds whose own mean lies on the expected side.
     pub agreeing: usize,
+    /// To see a difference of [`POINTS`]; none where the claim is not about a share.
+    pub seeds_needed: Option<SeedsNeeded>,
 }
+
+/// Two-sided p-values of the threshold.
+#[derive(Clone, Copy, Debug)]
+pub struct PValue {
+    pub alone: f64,
+    /// By Holm.
+    pub corrected: f64,
+}
+
+/// The difference that [`Measured::seeds_needed`] is about, as a share: 5 percentage points.
+pub const POINTS: f64 = 0.05;
+/// The level of its test, and its power.
+pub const LEVEL: f64 = 0.05;
+pub const POWER: f64 = 0.8;
 
 /// A claim's number, a task and a split: what gets a verdict.
 type Case<'a> = (usize, String, &'a String);
@@ -54,12 +73,6 @@ fn cases<'a>(all: &Observations, params: &'a Params) -> Vec<Case<'a>> {
         tasks.into_iter().flat_map(move |task| claim.splits.iter().map(move |split| (i, task.clone(), split)))
     };
     params.claims.iter().enumerate().flat_map(of_claim).collect()
-}
-
-/// The fewest resamples with which the smallest p-value, 2 / (resamples + 1), can outlive Holm's correction with
-/// room to spare.
-pub fn resamples_needed(all: &Observations, params: &Params) -> usize {
-    (4.0 * cases(all, params).len() as f64 / (1.0 - params.confidence)).ceil() as usize
 }
 
 /// What was found of each claim, in the claims' order, then the tasks', then the splits'.
@@ -80,9 +93,11 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
     let measure = |c: &Comparison| -> Result<Measured, String> {
         let sample = c.sample(all, &task, split)?;
         let seed = c.cell(&task, split).bootstrap_seed(seed);
-        let estimate = sample.estimate(params.resamples, params.confidence, seed);
+        let unit = c.unit();
+        let estimate = sample.estimate(params.resamples, params.confidence, seed).within(unit.bounds());
         let agreeing = sample.seed_means().filter(|(_, mean)| c.side(*mean) == Some(true)).count();
-        Ok(Measured { estimate, p: None, agreeing })
+        let seeds_needed = unit.is_share().then(|| seeds_needed(&sample, POINTS, LEVEL, POWER));
+        Ok(Measured { estimate, p: None, agreeing, seeds_needed })
     };
     let finding = |verdict, reason: String, measured| Finding {
         task: task.clone(),
@@ -117,7 +132,8 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
         };
         return finding(Verdict::NotTested, reason, Some(measured));
     }
-    measured.p = Some(measured.estimate.p_value(claim.expect.threshold()));
+    let p = measured.estimate.p_value(claim.expect.threshold());
+    measured.p = Some(PValue { alone: p, corrected: p });
     let verdict = match interval_side(&claim.expect, &measured.estimate) {
         Some(true) => Verdict::Confirmed,
         Some(false) => Verdict::Refuted,
@@ -129,16 +145,17 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
 /// Holm's correction over everything that was tested.
 fn correct(findings: &mut [(usize, Finding)], params: &Params) {
     let tested = |(_, f): &mut (usize, Finding)| f.measured.as_ref().and_then(|m| m.p);
-    let p: Vec<f64> = findings.iter_mut().filter_map(tested).collect();
+    let p: Vec<f64> = findings.iter_mut().filter_map(tested).map(|p| p.alone).collect();
     let mut corrected = holm(&p).into_iter();
     for (_, finding) in findings {
         let Some(p) = finding.measured.as_mut().and_then(|m| m.p.as_mut()) else { continue };
-        *p = corrected.next().unwrap_or(1.0);
+        p.corrected = corrected.next().unwrap_or(1.0);
         let decided = matches!(finding.verdict, Verdict::Confirmed | Verdict::Refuted);
-        if decided && *p > 1.0 - params.confidence {
+        if decided && p.corrected > 1.0 - params.confidence {
             finding.verdict = Verdict::Inconclusive;
             finding.reason =
-                "the interval alone would decide, but not after the correction for all findings".into();
+                "the interval alone would decide, but p does not after the correction for all findings"
+                    .into();
         }
     }
 }

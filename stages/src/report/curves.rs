@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{observations::place, params::Params, statistics::Seed};
+use super::{observations::place, params::Params};
 use crate::{
     contract::{Context, StageError},
     dataset::{self, CurvePoint},
+    statistics::Seed,
 };
 
 /// Value by step, seed by seed. Values may be infinite or NaN where training went wrong.

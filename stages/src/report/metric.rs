@@ -153,6 +153,8 @@ const KNOWN: &[Known] = &[
 ];
 
 const WIN: &str = "win_vs_";
+/// Not a beginning with [`WIN`], so that [`opponent`] passes it over.
+const LENGTH_CONTROLLED: &str = "lc_win_vs_";
 
 impl Metric {
     /// What is known of a metric; one that is not known is shown under its own name.
@@ -164,6 +166,18 @@ impl Metric {
                 section: Section::Quality,
                 about: format!(
                     "Share of prompts on which the oracle prefers the response to that of {baseline}; ties count half."
+                ),
+            };
+        }
+        if let Some(baseline) = name.strip_prefix(LENGTH_CONTROLLED) {
+            return Self {
+                title: format!("length-controlled win rate vs {baseline}"),
+                unit: Unit::Share,
+                section: Section::Quality,
+                about: format!(
+                    "The win rate against {baseline} that a logistic regression on the difference in length gives at \
+                     equal length, as in AlpacaEval 2 (arXiv 2404.04475); a seed's value is corrected for bias by the \
+                     jackknife."
                 ),
             };
         }
@@ -185,6 +199,8 @@ impl Metric {
         let at = KNOWN.iter().position(|k| k.0 == name);
         let at = if name.starts_with(WIN) {
             2
+        } else if name.starts_with(LENGTH_CONTROLLED) {
+            3
         } else {
             at.map_or(KNOWN.len() + 3, |i| i + usize::from(i > 1) * 2)
         };
@@ -192,7 +208,7 @@ impl Metric {
     }
 }
 
-/// The arm that a win rate is counted against.
+/// The arm that a plain win rate is counted against.
 pub fn opponent(metric: &str) -> Option<&str> {
     metric.strip_prefix(WIN)
 }
@@ -201,6 +217,20 @@ impl Unit {
     /// The unit of a difference of two values.
     pub fn of_difference(self) -> Self {
         if self == Self::Share { Self::Points } else { self }
+    }
+
+    /// Whether it is a share or a difference of shares.
+    pub fn is_share(self) -> bool {
+        self.bounds().is_some()
+    }
+
+    /// The least and the most that a mean can be.
+    pub fn bounds(self) -> Option<(f64, f64)> {
+        match self {
+            Self::Share => Some((0.0, 1.0)),
+            Self::Points => Some((-1.0, 1.0)),
+            _ => None,
+        }
     }
 
     /// A value for people: `61.3 %`, `0.542`, `−1.20`.
@@ -264,9 +294,20 @@ mod tests {
 
     #[test]
     fn columns_have_an_order() {
-        let mut names = ["zebra", "kl", "win_vs_b", "chance", "accuracy", "win_vs_a", "gold", "refusal"];
+        let mut names =
+            ["zebra", "kl", "win_vs_b", "lc_win_vs_a", "chance", "accuracy", "win_vs_a", "gold", "refusal"];
         names.sort_by_key(|n| Metric::rank(n));
-        let expected = ["gold", "chance", "win_vs_a", "win_vs_b", "refusal", "kl", "accuracy", "zebra"];
+        let expected =
+            ["gold", "chance", "win_vs_a", "win_vs_b", "lc_win_vs_a", "refusal", "kl", "accuracy", "zebra"];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_length_controlled_win_rate_is_not_in_the_picture_of_win_rates() {
+        assert_eq!(opponent("win_vs_sft"), Some("sft"));
+        assert_eq!(opponent("lc_win_vs_sft"), None);
+        let metric = Metric::of("lc_win_vs_sft");
+        assert_eq!(metric.title, "length-controlled win rate vs sft");
+        assert_eq!((metric.unit, metric.section), (Unit::Share, Section::Quality));
     }
 }

@@ -1,6 +1,6 @@
 //! The report: what was measured, with its uncertainty, and which declared claims held.
 //!
-//! Measurements are read into cells (`observations`), cells get intervals (`statistics`), claims are held
+//! Measurements are read into cells (`observations`), cells get intervals (`results`, by `crate::statistics`), claims are held
 //! against them (`claim`), and what a person reads is laid out (`page`) and written (`render`). Nothing
 //! here depends on a clock, a path or the order of threads: the same inputs give the same bytes.
 
@@ -14,8 +14,8 @@ mod params;
 mod render;
 mod results;
 mod stage;
-mod statistics;
 mod tables;
+mod verdicts;
 mod words;
 
 pub use params::{Arm, Claim, Comparison, Params};

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    params::Params,
-    statistics::{Sample, Seed},
-    words::list,
-};
+use super::{params::Params, words::list};
 use crate::{
     contract::{Artifact, Context, StageError},
     dataset::{self, Measurement},
+    statistics::{Sample, Seed},
 };
 
 /// One quantity: what has a mean.

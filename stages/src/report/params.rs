@@ -18,7 +18,7 @@ pub struct Params {
     /// The order in which arms are shown, and what each is. Arms that are not listed follow.
     pub arms: Vec<Arm>,
     pub claims: Vec<Claim>,
-    /// Bootstrap resamples, at least: many claims need many, and get them.
+    /// Bootstrap resamples; they say how intervals lie around their means.
     pub resamples: usize,
     /// Probability that an interval is meant to cover; 1 minus it is the error rate of all verdicts together.
     pub confidence: f64,

@@ -6,11 +6,14 @@ use polars::prelude::{Column, DataFrame, PolarsError, PolarsResult};
 use rayon::prelude::*;
 
 use super::{
+    metric::Metric,
     observations::{Cell, Observations},
     params::Params,
+};
+use crate::{
+    contract::{StageError, derive_seed},
     statistics::{Estimate, Seed},
 };
-use crate::contract::{StageError, derive_seed};
 
 /// Means of seeds, and of all seeds with their interval, cell by cell.
 pub struct Results {
@@ -42,7 +45,8 @@ impl Results {
             .into_par_iter()
             .map(|(cell, sample)| {
                 let seed = cell.bootstrap_seed(seed);
-                (cell.clone(), sample.estimate(params.resamples, params.confidence, seed))
+                let estimate = sample.estimate(params.resamples, params.confidence, seed);
+                (cell.clone(), estimate.within(Metric::of(&cell.metric).unit.bounds()))
             })
             .collect();
         let mut rows =
@@ -124,7 +128,7 @@ fn f64s(frame: &DataFrame) -> Result<Vec<f64>, PolarsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::statistics::Sample;
+    use crate::statistics::Sample;
 
     #[test]
     fn polars_and_the_bootstrap_mean_the_same() {

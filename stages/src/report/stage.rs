@@ -3,13 +3,8 @@
 use std::fs;
 
 use super::{
-    claim::{examine, resamples_needed},
-    curves::Curves,
-    observations::Observations,
-    page::Page,
-    params::Params,
-    render::render,
-    results::Results,
+    claim::examine, curves::Curves, observations::Observations, page::Page, params::Params, render::render,
+    results::Results, verdicts,
 };
 use crate::contract::{Context, Input, Output, ParamError, Stage, StageError};
 
@@ -27,6 +22,7 @@ impl Stage for Report {
         Output::published("index.html", "html", "the report: one file that needs nothing else"),
         Output::published("report.md", "markdown", "the report's verdicts and tables as Markdown"),
         Output::published("results.csv", "csv", "means by seed, pooled means and their intervals"),
+        Output::published("verdicts.csv", "csv", "the claims' verdicts and what they rest on"),
     ];
     type Params = Params;
 
@@ -34,10 +30,9 @@ impl Stage for Report {
         params.check()
     }
 
-    fn run(mut params: Params, ctx: &Context) -> Result<(), StageError> {
+    fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
         let seed = ctx.seed("bootstrap");
         let all = Observations::read(ctx, &params)?;
-        params.resamples = params.resamples.max(resamples_needed(&all, &params));
         let curves = Curves::read(ctx, &params)?;
         let results = Results::of(&all, &params, seed)?;
         let findings = examine(&all, &params, seed);
@@ -48,6 +43,7 @@ impl Stage for Report {
         };
         write("index.html", html)?;
         write("report.md", markdown)?;
-        results.write(&ctx.output("results.csv"))
+        results.write(&ctx.output("results.csv"))?;
+        verdicts::write(&ctx.output("verdicts.csv"), &params.claims, &findings)
     }
 }

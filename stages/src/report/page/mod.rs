@@ -13,6 +13,7 @@ use super::{
     tables::{Table, range, split_title, tables},
     words::{count, rounded},
 };
+use crate::statistics::power::{MOST, SeedsNeeded};
 
 mod pictures;
 
@@ -31,6 +32,8 @@ pub struct Page {
     pub confidence: String,
     pub resamples: usize,
     pub findings: usize,
+    /// Whether any claim has seeds for a difference of 5 points.
+    pub asks_for_seeds: bool,
 }
 
 /// How many findings came out one way.
@@ -49,6 +52,8 @@ pub struct ClaimView {
     pub expects: String,
     pub requires: Vec<String>,
     pub refuted_if: String,
+    /// Whether it is about a share, so that the seeds for a difference of 5 points can be told.
+    pub of_share: bool,
     pub findings: Vec<FindingView>,
 }
 
@@ -65,6 +70,8 @@ pub struct FindingView {
     pub p: String,
     /// `2 of 2`
     pub seeds: String,
+    /// `7`, `> 1000` or `more prompts`
+    pub seeds_needed: String,
     pub values: String,
 }
 
@@ -115,6 +122,7 @@ impl Page {
             about: paragraphs(&params.about),
             notes: params.notes.clone(),
             limits: limits(params, all, curves),
+            asks_for_seeds: params.claims.iter().any(|c| c.expect.unit().is_share()),
             tally: tally(findings),
             claims: claims.collect(),
             tasks: tasks(params, all, curves, results, &arms),
@@ -175,10 +183,11 @@ fn limits(params: &Params, all: &Observations, curves: &Curves) -> Vec<String> {
         1 => "There is one seed: intervals cover the choice of prompts and nothing of what another training run \
               would give."
             .to_string(),
-        2..=4 => format!(
-            "There are {seeds} seeds, so that the variance between seeds is poorly known: resampling {seeds} seeds \
-             shows only {} of it on average, and intervals are narrower than they should be.",
-            ["half", "two thirds", "three quarters"][seeds - 2]
+        2 | 3 => format!(
+            "There are {seeds} seeds, which say little of how seeds vary: intervals and p-values allow for that by \
+             Student\u{2019}s t, and are wide. Where seeds vary much more than prompts do they are still too narrow: \
+             of 95\u{a0}% intervals in simulations, {}\u{a0}% cover at worst.",
+            if seeds == 2 { 89 } else { 92 }
         ),
         _ => format!("There are {seeds} seeds."),
     }];
@@ -237,6 +246,7 @@ impl ClaimView {
             expects: claim.expect.words(),
             requires: claim.requires.iter().map(Comparison::words).collect(),
             refuted_if: claim.refuted_if.clone(),
+            of_share: claim.expect.unit().is_share(),
             findings: findings.iter().map(|f| FindingView::of(claim, f)).collect(),
         }
     }
@@ -260,10 +270,20 @@ impl FindingView {
                 let e = &m.estimate;
                 if e.has_interval() { range(unit, e.low, e.high) } else { String::new() }
             }),
-            p: of(|m, _| m.p.map_or(String::new(), p_value)),
+            p: of(|m, _| m.p.map_or(String::new(), |p| p_value(p.corrected))),
             seeds: of(|m, _| format!("{} of {}", m.agreeing, m.estimate.seeds)),
+            seeds_needed: of(|m, _| m.seeds_needed.map_or(String::new(), seeds_needed)),
             values: of(|m, _| m.estimate.values.to_string()),
         }
+    }
+}
+
+fn seeds_needed(needed: SeedsNeeded) -> String {
+    match needed {
+        SeedsNeeded::Seeds(n) => n.to_string(),
+        SeedsNeeded::TooMany => format!("> {MOST}"),
+        SeedsNeeded::MoreItems => "more prompts".into(),
+        SeedsNeeded::Unknown => String::new(),
     }
 }
 

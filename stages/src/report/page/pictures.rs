@@ -9,10 +9,10 @@ use crate::report::{
     metric::opponent,
     observations::{Cell, Observations},
     results::Results,
-    statistics::{Estimate, Sample},
     tables::{range, split_rank, split_title},
     words::list,
 };
+use crate::statistics::{Estimate, Sample, Seed};
 
 /// The curves of PPO that are shown, with their titles and units.
 const CURVES: [(&str, &str, &str); 4] = [
@@ -183,7 +183,7 @@ impl Pictures<'_> {
     }
 }
 
-fn gold_of(gold: &Sample, seed: &crate::report::statistics::Seed) -> Option<f64> {
+fn gold_of(gold: &Sample, seed: &Seed) -> Option<f64> {
     gold.seed_means().find(|(s, _)| *s == seed).map(|(_, y)| y)
 }
 
