@@ -1,9 +1,9 @@
-//! Axes whose values change parameters.
+//! Axes whose values change parameters, and seeds that depend on some of the axes.
 
 use pipeline::{
     error::Result,
     experiment::Document,
-    graph::{Graph, unroll},
+    graph::{Graph, Instance, unroll},
 };
 use serde_json::{Map, Value, json};
 use stages::contract::{Context, Kind, Registry, Stage, StageError};
@@ -36,8 +36,12 @@ fn refused(yaml: &str, profile: Option<&str>, set: &[&str]) -> String {
     try_graph(yaml, profile, set).map(drop).expect_err("it is refused").to_string()
 }
 
+fn instance<'a>(graph: &'a Graph, name: &str) -> &'a Instance {
+    graph.node_weights().find(|i| i.name == name).unwrap_or_else(|| panic!("no `{name}`"))
+}
+
 fn params(graph: &Graph, name: &str) -> Value {
-    graph.node_weights().find(|i| i.name == name).unwrap_or_else(|| panic!("no `{name}`")).params.clone()
+    instance(graph, name).params.clone()
 }
 
 /// The instances of a stage, and what they have as `a`.
@@ -145,4 +149,45 @@ fn two_axes_change_one_stage_where_they_agree() {
     assert_eq!(both("{ a: null, b: '${beta}' }", "{ a: null, b: q }"), json!({ "b": "q" }));
     let said = refused(&two_axes("{ a: { x: 2 } }", "{ a: { x: null } }"), None, &[]);
     insta::assert_snapshot!("two_axes_disagree", said);
+}
+
+#[test]
+fn a_seed_comes_from_the_name_or_the_part_of_it_that_seeds() {
+    let graph = |seeded_by: &str| {
+        try_graph(
+            &format!(
+                "name: x
+axes: {{ task: [a, b], variant: {{ paper: , less: {{ rm: {{ a: 0 }} }} }}, seed: [1, 2] }}
+stages:
+  rm: {{ uses: toy, over: [task, variant, seed], {seeded_by} }}
+  data: {{ uses: toy }}
+"
+            ),
+            None,
+            &[],
+        )
+        .unwrap()
+    };
+    let seeds = |graph: &Graph| -> Vec<u64> {
+        graph.node_weights().filter(|i| i.stage == "rm").map(|i| i.seed).collect()
+    };
+    let distinct = |seeds: &[u64]| std::collections::BTreeSet::from_iter(seeds).len();
+    let all = graph("");
+    // Results in caches stay valid: these numbers must not change.
+    assert_eq!(instance(&all, "data").seed, 0x4c71_8d69_db5c_eb9a);
+    assert_eq!(instance(&all, "rm[seed=1,task=a,variant=paper]").seed, 0x94c8_8e81_ccf0_33cb);
+    assert_eq!(distinct(&seeds(&all)), 8);
+    assert_eq!(seeds(&all), seeds(&graph("seeded_by: [variant, seed, task]")));
+    assert_eq!(seeds(&all), seeds(&graph("seeded_by: ")));
+
+    let some = graph("seeded_by: [seed, task]");
+    assert_eq!(distinct(&seeds(&some)), 4);
+    let seed = |name: &str| instance(&some, name).seed;
+    assert_eq!(seed("rm[seed=1,task=a,variant=less]"), seed("rm[seed=1,task=a,variant=paper]"));
+    // As if the stage did not vary over the other axes: one that is added keeps the results.
+    let name = "name: x\naxes: { task: [a], seed: [1] }\nstages: { rm: { uses: toy, over: [task, seed] } }";
+    let before = try_graph(name, None, &[]).unwrap();
+    assert_eq!(seed("rm[seed=1,task=a,variant=less]"), instance(&before, "rm[seed=1,task=a]").seed);
+
+    assert_eq!(distinct(&seeds(&graph("seeded_by: []"))), 1);
 }

@@ -49,6 +49,7 @@ fn the_schema_knows_every_kind_and_its_parameters() {
     let changes = &map["additionalProperties"];
     assert_eq!((&map["type"], &changes["type"]), (&"object".into(), &serde_json::json!(["object", "null"])));
     assert_eq!(changes["additionalProperties"]["type"], serde_json::json!(["object", "null"]));
+    assert!(stage["properties"]["seeded_by"].is_object());
     // No reference leads nowhere.
     let text = schema.to_string();
     for target in text.split("\"$ref\":\"#/$defs/").skip(1) {

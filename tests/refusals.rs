@@ -119,6 +119,8 @@ refuse!(
     &[]
 );
 refuse!(override_of_a_change, SAME, &["--set", "axes.objective={binary: {ppo: {klx: 1}}}"]);
+refuse!(seeded_by_an_axis_of_other_stages, ("over: [seed]", "over: [seed]\n    seeded_by: [objective]"), &[]);
+refuse!(seeded_by_an_unknown_axis, ("over: [seed]", "over: [seed]\n    seeded_by: [sede]"), &[]);
 
 /// What is said of a file that no editor would write.
 fn says_of(bytes: &[u8]) -> String {

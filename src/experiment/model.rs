@@ -39,6 +39,10 @@ pub struct StageSpec {
     /// There is one instance for each point of these axes.
     #[serde(default, deserialize_with = "or_nothing")]
     pub over: Vec<String>,
+    /// The axes of `over` that random numbers depend on, by default all. Instances that differ on the others alone
+    /// share their seed: they are compared with common random numbers.
+    #[serde(default)]
+    pub seeded_by: Option<Vec<String>>,
     /// Input name to the stages (`sft`) or outputs (`data.prompts`) that it reads. Lined up on the axes that
     /// both have, gathered over the others.
     #[serde(default, deserialize_with = "or_nothing")]

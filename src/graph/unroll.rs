@@ -91,6 +91,16 @@ impl<'a> Unroll<'a> {
                     .hint("take one of the two out"));
             }
         }
+        let mut seeded_by = spec.seeded_by.iter().flatten().enumerate();
+        if let Some((i, axis)) = seeded_by.find(|(_, axis)| !spec.over.contains(axis)) {
+            let hint = if self.experiment.axes.contains_key(axis) {
+                format!("add `{axis}` to `over` of `{stage}`, or take it out here")
+            } else {
+                did_you_mean(axis, spec.over.iter().map(String::as_str))
+            };
+            let message = format!("stage `{stage}` does not vary over `{axis}`, and cannot be seeded by it");
+            return Err(self.error(&["stages", stage, "seeded_by", &i.to_string()], message).hint(hint));
+        }
         Ok(())
     }
 
@@ -174,7 +184,8 @@ impl<'a> Unroll<'a> {
         let mut graph = Graph::new();
         let mut nodes: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
         for stage in order {
-            let sources = sources(&wired[stage], &self.experiment.stages[*stage].over, &graph, &nodes);
+            let StageSpec { over, seeded_by, .. } = &self.experiment.stages[*stage];
+            let sources = sources(&wired[stage], over, &graph, &nodes);
             for point in self.points(stage) {
                 let params = params(stage, &point, self.kind(stage), self.experiment, self.document)?;
                 let coordinates: Coordinates =
@@ -190,6 +201,7 @@ impl<'a> Unroll<'a> {
                     inputs.iter().flat_map(|input| &input.items).map(|item| item.producer).collect();
                 let node = graph.add_node(Instance {
                     name: Instance::name(stage, &coordinates),
+                    seed: Instance::seed(stage, &coordinates, seeded_by.as_deref()),
                     stage: (*stage).into(),
                     coordinates,
                     kind: self.kind(stage).clone(),
