@@ -29,6 +29,16 @@ pub enum Place {
     Option(String),
 }
 
+/// In a word: `pipeline.yaml:20:11`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line, column, .. } => write!(f, "{file}:{line}:{column}"),
+            Self::Option(option) => f.write_str(&shown(option, WIDEST)),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Error {
     pub blame: Blame,
@@ -94,8 +104,8 @@ impl fmt::Display for Error {
         f.write_str(&shown(&self.message, LONGEST_MESSAGE))?;
         match self.place.as_deref() {
             None => {}
-            Some(Place::Option(option)) => write!(f, "\n  --> {}", shown(option, WIDEST))?,
-            Some(Place::File { file, line, column, text, width }) => {
+            Some(place @ Place::Option(_)) => write!(f, "\n  --> {place}")?,
+            Some(place @ Place::File { line, column, text, width, .. }) => {
                 let number = line.to_string();
                 let margin = " ".repeat(number.len());
                 // Of a long line only the part that matters.
@@ -104,7 +114,7 @@ impl fmt::Display for Error {
                 let indent = column - 1 - skipped;
                 let arrows = "^".repeat((*width).min(WIDEST - indent));
                 let indent = " ".repeat(indent);
-                write!(f, "\n{margin}--> {file}:{line}:{column}")?;
+                write!(f, "\n{margin}--> {place}")?;
                 write!(f, "\n{margin} |\n{number} | {text}\n{margin} | {indent}{arrows}")?;
             }
         }

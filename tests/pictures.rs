@@ -12,6 +12,17 @@ fn the_graph_is_drawn_stage_by_stage() {
 }
 
 #[test]
+fn changes_are_no_part_of_a_picture() {
+    let list = TINY.replace("seed: [1]", "seed: [1, two]");
+    let map = TINY.replace("seed: [1]", "seed: { 1: , two: { sft: { held_out: 16 } } }");
+    for format in ["dot", "mermaid"] {
+        let [list, map] =
+            [&list, &map].map(|text| Lab::new(text).call(&["graph", "--format", format]).stdout);
+        assert_eq!(list, map);
+    }
+}
+
+#[test]
 fn the_schema_knows_every_kind_and_its_parameters() {
     let schema = Lab::new(TINY).call(&["schema"]).json_whole();
     let stage = &schema["$defs"]["StageSpec"];
@@ -30,6 +41,15 @@ fn the_schema_knows_every_kind_and_its_parameters() {
     assert_eq!(of("ppo")["with"]["additionalProperties"], false);
     assert!(of("sft")["with"]["properties"]["training"]["properties"]["lr"].is_object());
     assert_eq!(of("reward-model")["inputs"]["required"], serde_json::json!(["init", "pairs"]));
+    // An axis is a list of values, or a map from each to what it changes.
+    let [list, map] = schema["$defs"]["Axis"]["anyOf"].as_array().unwrap().as_slice() else {
+        panic!("{schema}")
+    };
+    assert_eq!((&list["type"], &list["items"]["$ref"]), (&"array".into(), &"#/$defs/AxisValue".into()));
+    let changes = &map["additionalProperties"];
+    assert_eq!((&map["type"], &changes["type"]), (&"object".into(), &serde_json::json!(["object", "null"])));
+    assert_eq!(changes["additionalProperties"]["type"], serde_json::json!(["object", "null"]));
+    assert!(stage["properties"]["seeded_by"].is_object());
     // No reference leads nowhere.
     let text = schema.to_string();
     for target in text.split("\"$ref\":\"#/$defs/").skip(1) {

@@ -55,6 +55,7 @@ refuse!(axis_value_twice, ("seed: [1]", "seed: [1, 1]"), &[]);
 refuse!(value_that_is_no_list, ("over: [seed]", "over: seed"), &[]);
 refuse!(number_that_does_not_count, ("lr: 3.0e-3", "lr: .nan"), &[]);
 refuse!(axis_that_is_not_closed, ("ppo-${objective}", "ppo-${objective"), &[]);
+refuse!(axis_that_is_no_list, ("seed: [1]", "seed: 1"), &[]);
 refuse!(axis_without_values, ("seed: [1]", "seed: []"), &[]);
 refuse!(key_that_is_no_text, ("name: tiny", "~: tiny"), &[]);
 refuse!(second_document, ("stages:", "---\nstages:"), &[]);
@@ -70,6 +71,56 @@ refuse!(override_without_a_value, SAME, &["--set", "stages.ppo.with.kl"]);
 refuse!(unknown_profile, SAME, &["--profile", "fulll"]);
 refuse!(unknown_only, SAME, &["--only", "judgee"]);
 refuse!(no_file, SAME, &["-f", "nowhere.yaml"]);
+
+/// Where `objective` is a map.
+const OBJECTIVE: &str = "objective: [binary, sequence]";
+
+refuse!(
+    change_of_an_unknown_stage,
+    (OBJECTIVE, "objective:\n    binary:\n    sequence: { pppo: { kl: 1 } }"),
+    &[]
+);
+refuse!(
+    change_of_a_stage_that_does_not_vary,
+    (OBJECTIVE, "objective: { binary: , sequence: { sft: { held_out: 3 } } }"),
+    &[]
+);
+refuse!(changes_that_are_no_map, (OBJECTIVE, "objective: { binary: , sequence: 3 }"), &[]);
+refuse!(change_that_is_no_map, (OBJECTIVE, "objective: { binary: , sequence: { ppo: 3 } }"), &[]);
+refuse!(changing_value_that_is_no_name, (OBJECTIVE, "objective: { binary: , a/b: }"), &[]);
+refuse!(
+    unknown_parameter_in_a_change,
+    (OBJECTIVE, "objective:\n    binary:\n    sequence: { ppo: { extraction: { positve: 0 } } }"),
+    &[]
+);
+refuse!(
+    parameter_out_of_range_in_a_change,
+    (OBJECTIVE, "objective: { binary: , sequence: { rm: { training: { steps: 0 } } } }"),
+    &[]
+);
+refuse!(
+    change_that_takes_away_what_is_needed,
+    (OBJECTIVE, "objective: { binary: , sequence: { rm: { objective: null } } }"),
+    &[]
+);
+refuse!(
+    change_at_odds_with_a_parameter,
+    (OBJECTIVE, "objective: { binary: , sequence: { ppo: { batch: 3 } } }"),
+    &["--set", "stages.ppo.with.minibatches=4"]
+);
+refuse!(
+    parameter_that_no_change_makes_wrong,
+    (OBJECTIVE, "objective: { binary: { ppo: { kl: 0.1 } }, sequence: { ppo: { kl: 0.2 } } }"),
+    &["--set", "stages.ppo.with.updates=0"]
+);
+refuse!(
+    unknown_axis_in_a_change,
+    (OBJECTIVE, "objective: { binary: , sequence: { ppo: { arm: '${objectiv}' } } }"),
+    &[]
+);
+refuse!(override_of_a_change, SAME, &["--set", "axes.objective={binary: {ppo: {klx: 1}}}"]);
+refuse!(seeded_by_an_axis_of_other_stages, ("over: [seed]", "over: [seed]\n    seeded_by: [objective]"), &[]);
+refuse!(seeded_by_an_unknown_axis, ("over: [seed]", "over: [seed]\n    seeded_by: [sede]"), &[]);
 
 /// What is said of a file that no editor would write.
 fn says_of(bytes: &[u8]) -> String {

@@ -130,6 +130,67 @@ fn a_failure_takes_down_only_what_depends_on_it() {
     assert_eq!(again.json()["cached"], 1);
 }
 
+/// SFT as it is, under two names, and shorter; all from the same random numbers.
+fn variants(sft: &str) -> String {
+    let axis = format!("axes:\n  variant: {{ paper: , same: {{ sft: {{}} }}, short: {{ sft: {sft} }} }}");
+    let seeds = "over: [variant, seed]\n    seeded_by: [seed]";
+    TINY.replace("axes:", &axis).replace("over: [seed]", seeds).replace(
+        "over: [objective, seed]",
+        "over: [variant, objective, seed]\n    seeded_by: [objective, seed]",
+    )
+}
+
+#[test]
+fn instances_with_one_key_run_once() {
+    let lab = Lab::new(&variants("{ training: { steps: 10 } }"));
+    let only = ["--only", "preferences"];
+    let state = |name: &str| lab.plan(&only)[name].clone();
+    lab.run(&["--only", "data"]);
+    assert_eq!(state("sft[seed=1,variant=paper]").0, "miss");
+    let shared = ("shared".to_string(), "has the same key as sft[seed=1,variant=paper]".to_string());
+    assert_eq!(state("sft[seed=1,variant=same]"), shared);
+    assert_eq!(state("sft[seed=1,variant=short]").0, "miss");
+    assert_eq!(state("preferences[seed=1,variant=same]").0, "maybe");
+    let said = lab.call(&["plan", "--only", "preferences"]).stderr;
+    assert!(said.contains("7 instances: 1 cached, 2 to run (1 more with the same keys), 3 that"), "{said}");
+
+    // Side by side, and with a place to spare: the second of a key does not start.
+    let ran = lab.call(&[&["run", "--json", "-v", "--jobs", "3", "--threads", "3"][..], &only].concat());
+    let summary = ran.json();
+    assert_eq!((&summary["ran"], &summary["cached"]), (&4.into(), &3.into()), "{}", ran.stderr);
+    assert_eq!((&summary["failed"], &summary["skipped"]), (&0.into(), &0.into()));
+    assert!(!ran.stderr.contains("another run"), "{}", ran.stderr);
+    let started = |name: &str| ran.stderr.contains(&format!("{name}  started"));
+    assert!(started("preferences[seed=1,variant=paper]") && started("sft[seed=1,variant=short]"));
+    assert!(!started("sft[seed=1,variant=same]") && !started("preferences[seed=1,variant=same]"));
+    assert!(lab.stale(&only).is_empty());
+    // As if there were no variants.
+    lab.write(TINY);
+    assert!(lab.stale(&only).is_empty());
+}
+
+#[test]
+fn arms_that_share_results_are_told_apart_where_their_parameters_name_them() {
+    let lab = Lab::new(
+        &variants("{ training: { steps: 10 } }").replace("ppo-${objective}", "${objective}-${variant}"),
+    );
+    let summary = lab.run(&["--only", "answers-ppo", "--jobs", "2", "--threads", "2"]);
+    // `same` shares all but its name: SFT, preferences and two reward models.
+    assert_eq!((&summary["total"], &summary["cached"]), (&(1 + 3 * 8).into(), &4.into()));
+}
+
+#[test]
+fn what_fails_for_one_instance_of_a_key_is_not_tried_for_the_others() {
+    let lab = Lab::new(&variants("{ held_out: 20 }"));
+    let set = ["--set", "stages.sft.with.held_out=300", "--only", "preferences", "--jobs", "2"];
+    let ran = lab.try_call(&[&["run", "--json"][..], &set].concat());
+    let summary = ran.json();
+    assert_eq!((&summary["ran"], &summary["failed"], &summary["skipped"]), (&3.into(), &2.into(), &2.into()));
+    let said = "failed: sft[seed=1,variant=same]\nit has the same key as `sft[seed=1,variant=paper]`, which has failed";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    assert!(ran.stderr.contains("leave none to train on"), "{}", ran.stderr);
+}
+
 #[test]
 fn reports_that_cannot_be_written_stop_a_run_before_it_starts() {
     let lab = Lab::new(TINY);

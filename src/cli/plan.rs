@@ -28,6 +28,7 @@ pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
         let state = match p.state {
             State::Hit => "hit",
             State::Miss => "miss",
+            State::Shared => "shared",
             State::Maybe => "maybe",
         };
         vec![state.into(), p.name.clone(), p.reason.clone()]
@@ -37,8 +38,12 @@ pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
         &planned.iter().map(row).collect::<Vec<_>>(),
     ))?;
     let count = |state: State| planned.iter().filter(|p| p.state == state).count();
+    let shared = match count(State::Shared) {
+        0 => String::new(),
+        some => format!(" ({some} more with the same keys)"),
+    };
     output::say(&format!(
-        "{} instances: {} cached, {} to run, {} that depend on what these give",
+        "{} instances: {} cached, {} to run{shared}, {} that depend on what these give",
         planned.len(),
         count(State::Hit),
         count(State::Miss),

@@ -5,6 +5,7 @@ use std::{fs, io::Read, path::Path as FilePath};
 use serde_json::{Map, Number, Value};
 
 use super::{
+    choice::{choose, unknown},
     did_you_mean,
     model::Experiment,
     places::{Path, Places, Source, not_yaml},
@@ -84,13 +85,14 @@ impl Document {
         Ok(Self { value, places })
     }
 
-    /// Merges `profiles.NAME` over the document: maps key by key, anything else as a whole; `null` takes away.
+    /// Merges `profiles.NAME` over the document: maps key by key, anything else as a whole; `null` takes away. A list
+    /// over an axis that is a map chooses among its values, unless it has none of them.
     ///
     /// # Errors
-    /// If there is no such profile, or it is no map.
+    /// If there is no such profile, it is no map, or it chooses a value that an axis does not have.
     pub fn select_profile(&mut self, name: &str) -> Result<()> {
         let profiles = self.value.get("profiles").and_then(Value::as_object);
-        let Some(profile) = profiles.and_then(|p| p.get(name)).cloned() else {
+        let Some(mut profile) = profiles.and_then(|p| p.get(name)).cloned() else {
             let known = profiles.into_iter().flatten().map(|(k, _)| k.as_str());
             return Err(Error::experiment(format!("there is no profile `{name}`"))
                 .hint(did_you_mean(name, known))
@@ -101,6 +103,22 @@ impl Document {
                 .hint("write what it changes below it, as in `axes: { seed: [1, 2] }`")
                 .at(self.place(&["profiles", name])));
         }
+        for (axis, new) in profile.get_mut("axes").and_then(Value::as_object_mut).into_iter().flatten() {
+            let (Value::Object(old), Value::Array(list)) = (&self.value["axes"][axis], &*new) else {
+                continue;
+            };
+            match choose(axis, old, list) {
+                Ok(names) => {
+                    let others = old.keys().filter(|key| !names.contains(*key));
+                    *new = others.map(|key| (key.clone(), Value::Null)).collect();
+                }
+                Err(e) if e.is_all => {}
+                Err(e) => {
+                    let place = self.place(&["profiles", name, "axes", axis, &e.index.to_string()]);
+                    return Err(Error::experiment(e.message).hint(e.hint).at(place));
+                }
+            }
+        }
         self.places.lift(&["profiles".into(), name.into()]);
         merge(&mut self.value, profile);
         Ok(())
@@ -109,7 +127,7 @@ impl Document {
     /// Applies an override `PATH=VALUE`: a dotted path and a YAML value.
     ///
     /// # Errors
-    /// If it has no `=`, the value is not YAML, or the path names a stage or an axis that is not there.
+    /// If it has no `=`, the value is not YAML, or it names a stage, an axis or a value of a map that is not there.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let place = Place::Option(format!("--set {assignment}"));
         let fail = |message: String| Error::experiment(message).at(Some(place.clone()));
@@ -142,6 +160,10 @@ impl Document {
                 })?;
                 continue;
             }
+            // A key with nothing after it.
+            if node.is_null() {
+                *node = Value::Object(Map::new());
+            }
             let Value::Object(map) = node else {
                 return Err(fail(format!("`{inside}` is a single value: nothing stands below it"))
                     .hint(format!("set `{inside}` itself")));
@@ -153,11 +175,23 @@ impl Document {
                     let hint = did_you_mean(part, map.keys().map(String::as_str));
                     return Err(fail(format!("there is no {what} `{part}`")).hint(hint));
                 }
+                if path[0] == "axes" && depth == 2 {
+                    let unknown = unknown(&path[1], map, part);
+                    return Err(fail(unknown.message).hint(unknown.hint));
+                }
                 let last = depth + 1 == path.len();
                 map.insert(part.clone(), if last { Value::Null } else { Value::Object(Map::new()) });
                 self.places.replace(&path[..=depth], &place);
             }
             node = &mut map[part];
+        }
+        if let ([axes, axis], Value::Object(old), Value::Array(list)) = (path.as_slice(), &mut *node, &new)
+            && axes == "axes"
+            && !list.is_empty()
+        {
+            let names = choose(axis, old, list).map_err(|e| fail(e.message).hint(e.hint))?;
+            old.retain(|key, _| names.contains(key));
+            return Ok(());
         }
         *node = new;
         self.places.replace(&path, &place);
@@ -247,7 +281,10 @@ fn plain(yaml: serde_yaml::Value, path: &mut Path) -> Result<Value, Unfit> {
                     _ => return Err(Unfit { message: "a key must be a text".into(), hint: "name it" }),
                 };
                 path.push(key.clone());
-                map.insert(key, plain(value, path)?);
+                // Two texts of one number, for the same text is refused before.
+                if map.insert(key, plain(value, path)?).is_some() {
+                    return Err(Unfit { message: "a key is there twice".into(), hint: "keep one of them" });
+                }
                 path.pop();
             }
             map.into()

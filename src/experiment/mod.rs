@@ -1,5 +1,7 @@
 //! The experiment file: YAML, overrides and profiles in, checked types out.
 
+mod axis;
+mod choice;
 mod document;
 mod model;
 mod places;
@@ -7,7 +9,8 @@ mod schema;
 mod suggest;
 mod wording;
 
+pub use axis::{Axis, AxisValue, Changes};
 pub use document::Document;
-pub use model::{AxisValue, Experiment, References, StageSpec};
+pub use model::{Experiment, References, StageSpec};
 pub use schema::schema;
 pub use suggest::{did_you_mean, did_you_mean_one_of};

@@ -9,6 +9,8 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
+use super::Axis;
+
 /// A graph of stages over named axes.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,9 +20,10 @@ pub struct Experiment {
     /// The question, in a sentence.
     #[serde(default)]
     pub about: String,
-    /// Named dimensions and their values, such as `seed: [1, 2, 3]`.
+    /// Named dimensions and their values: a list, such as `seed: [1, 2, 3]`, or a map from names to what they change,
+    /// such as `variant: { paper: {}, no-warmup: { ppo: { warmup: 0 } } }`.
     #[serde(default, deserialize_with = "or_nothing")]
-    pub axes: BTreeMap<String, Vec<AxisValue>>,
+    pub axes: BTreeMap<String, Axis>,
     pub stages: BTreeMap<String, StageSpec>,
     /// Changes by name, chosen with `--profile`: merged key by key; null takes away.
     #[serde(default, deserialize_with = "or_nothing")]
@@ -36,11 +39,16 @@ pub struct StageSpec {
     /// There is one instance for each point of these axes.
     #[serde(default, deserialize_with = "or_nothing")]
     pub over: Vec<String>,
+    /// The axes of `over` that random numbers depend on, by default all. Instances that differ on the others alone
+    /// share their seed: they are compared with common random numbers.
+    #[serde(default)]
+    pub seeded_by: Option<Vec<String>>,
     /// Input name to the stages (`sft`) or outputs (`data.prompts`) that it reads. Lined up on the axes that
     /// both have, gathered over the others.
     #[serde(default, deserialize_with = "or_nothing")]
     pub inputs: BTreeMap<String, References>,
-    /// The kind's parameters. `${axis}` stands for the instance's value on that axis.
+    /// The kind's parameters. `${axis}` stands for the instance's value on that axis. What the values of its axes
+    /// change is merged over them, in the order of the axes' names.
     #[serde(default, deserialize_with = "or_nothing")]
     pub with: Map<String, Value>,
 }
@@ -50,41 +58,6 @@ fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// A value on an axis: a text, a number or a truth value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AxisValue(pub Value);
-
-impl<'de> Deserialize<'de> for AxisValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            value @ (Value::String(_) | Value::Number(_) | Value::Bool(_)) => Ok(Self(value)),
-            other => {
-                Err(de::Error::custom(format!("expected a text, a number or a truth value, found `{other}`")))
-            }
-        }
-    }
-}
-
-impl JsonSchema for AxisValue {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "AxisValue".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "number", "boolean"] })
-    }
-}
-
-/// As it stands in an instance's name.
-impl fmt::Display for AxisValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Value::String(text) => f.write_str(text),
-            other => other.fmt(f),
-        }
-    }
 }
 
 /// One reference or a list of them: `stage` or `stage.output`.

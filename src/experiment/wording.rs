@@ -32,6 +32,10 @@ pub fn reword(message: &str) -> Wording {
 fn expected(wanted: &str) -> (&str, Option<&'static str>) {
     match wanted {
         "a sequence" => ("a list", Some("write a list in brackets, as in `[1, 2]`")),
+        "a list of values or a map of their changes" => (
+            "a list of values, or a map from each to what it changes",
+            Some("write `[1, 2]`, or `NAME: { STAGE: { PARAMETER: VALUE } }`, one on each line below it"),
+        ),
         _ if wanted == "a map" || wanted.starts_with("struct ") => {
             ("a map", Some("write `name: value`, one on each line below it"))
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use petgraph::{
     Direction::Incoming,
-    algo::toposort,
     graph::{DiGraph, NodeIndex},
 };
 use serde_json::Value;
@@ -35,6 +34,8 @@ pub struct Instance {
     /// The stage's name in the experiment file.
     pub stage: String,
     pub coordinates: Coordinates,
+    /// What all its random numbers come from.
+    pub seed: u64,
     pub kind: Kind,
     /// Canonical: every default filled in, `${axis}` replaced.
     pub params: Value,
@@ -51,9 +52,12 @@ impl Instance {
         format!("{stage}[{}]", written(coordinates))
     }
 
-    /// What all its random numbers come from: the instance's name, and with it its place on the seed axis.
-    pub fn seed(&self) -> u64 {
-        derive_seed(0, &self.name)
+    /// Its name gives its seed, and with it its place on the seed axis: of a stage that is `seeded_by` some of its axes,
+    /// the name without the others.
+    pub fn seed(stage: &str, coordinates: &Coordinates, seeded_by: Option<&[String]>) -> u64 {
+        let mut coordinates = coordinates.clone();
+        coordinates.retain(|axis, _| seeded_by.is_none_or(|axes| axes.contains(axis)));
+        derive_seed(0, &Self::name(stage, &coordinates))
     }
 
     /// Whether an output of it goes to the reports folder.
@@ -75,12 +79,9 @@ fn written(coordinates: &Coordinates) -> String {
 /// All instances of an experiment; an edge runs from producer to consumer. Acyclic.
 pub type Graph = DiGraph<Instance, ()>;
 
-/// Producers before consumers.
-///
-/// # Panics
-/// If the graph has a cycle: [`super::unroll`] makes none.
+/// Producers before consumers: the order in which [`super::unroll`] adds them.
 pub fn ordered(graph: &Graph) -> Vec<NodeIndex> {
-    toposort(graph, None).expect("stages were checked for cycles")
+    graph.node_indices().collect()
 }
 
 /// The instances of some stages and all that these need.

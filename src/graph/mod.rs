@@ -1,7 +1,9 @@
 //! The experiment unrolled over its axes: which instances there are, and what each reads from which.
 
+mod changes;
 mod draw;
 mod instance;
+mod names;
 mod references;
 mod substitute;
 mod unroll;

@@ -6,17 +6,17 @@ use petgraph::{
     algo::{kosaraju_scc, toposort},
     graph::{DiGraph, NodeIndex},
 };
-use serde_json::Value;
 use stages::contract::{Arity, Coordinates, Kind, Registry};
 
 use super::{
     Graph, InputItem, Instance, InstanceInput,
+    changes::{Point, check_changes, params},
+    names::check_names,
     references::{Wire, wires},
-    substitute::{Slip, substitute},
 };
 use crate::{
     error::{Error, Result},
-    experiment::{AxisValue, Document, Experiment, StageSpec, did_you_mean},
+    experiment::{Document, Experiment, StageSpec, did_you_mean},
 };
 
 /// More instances than anyone means to run.
@@ -39,16 +39,14 @@ struct Unroll<'a> {
     registry: &'a Registry,
 }
 
-/// A point of a stage's axes.
-type Point<'a> = BTreeMap<&'a str, &'a AxisValue>;
-
 impl<'a> Unroll<'a> {
     fn run(&self) -> Result<Graph> {
-        self.check_names()?;
+        check_names(self.experiment, self.document)?;
         let stages = &self.experiment.stages;
         for (stage, spec) in stages {
             self.check_stage(stage, spec)?;
         }
+        check_changes(self.experiment, self.document)?;
         let mut wired = BTreeMap::new();
         for stage in stages.keys() {
             let kind_of = |stage: &str| stages.get(stage).and_then(|spec| self.registry.get(&spec.uses));
@@ -73,45 +71,6 @@ impl<'a> Unroll<'a> {
         Error::experiment(message).at(self.document.place(path))
     }
 
-    /// Names become parts of paths, keys and tables: they are plain.
-    fn check_names(&self) -> Result<()> {
-        let plain = |path: &[&str], what: &str, name: &str, also: &str| {
-            let fits = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
-            let first =
-                name.starts_with(|c: char| c.is_ascii_alphanumeric() || (c == '-' && also.contains('+')));
-            if first && name.len() <= 64 && name.chars().all(fits) {
-                return Ok(());
-            }
-            Err(self.error(path, format!("`{name}` cannot be {what}")).hint(format!(
-                "use 1 to 64 of the letters a to z, digits and `{also}`, beginning with a letter or digit"
-            )))
-        };
-        let experiment = self.experiment;
-        plain(&["name"], "the experiment's name", &experiment.name, "-_.")?;
-        for stage in experiment.stages.keys() {
-            plain(&["stages", stage], "a stage's name", stage, "-_")?;
-        }
-        for (axis, values) in &experiment.axes {
-            plain(&["axes", axis], "an axis' name", axis, "-_")?;
-            if values.is_empty() {
-                return Err(self
-                    .error(&["axes", axis], format!("axis `{axis}` has no values"))
-                    .hint(format!("give it some, as in `{axis}: [1, 2]`, or take it out")));
-            }
-            let mut seen = BTreeSet::new();
-            for (i, value) in values.iter().enumerate() {
-                let (path, text) = (&["axes", axis, &i.to_string()], value.to_string());
-                plain(path, "a value on an axis", &text, "-_.+")?;
-                if !seen.insert(text.clone()) {
-                    return Err(self
-                        .error(path, format!("axis `{axis}` has the value `{text}` twice"))
-                        .hint("take one of the two out"));
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn check_stage(&self, stage: &str, spec: &StageSpec) -> Result<()> {
         if self.registry.get(&spec.uses).is_none() {
             let known = self.registry.iter().map(|kind| kind.name);
@@ -131,6 +90,16 @@ impl<'a> Unroll<'a> {
                     .error(&path, format!("axis `{axis}` is listed twice"))
                     .hint("take one of the two out"));
             }
+        }
+        let mut seeded_by = spec.seeded_by.iter().flatten().enumerate();
+        if let Some((i, axis)) = seeded_by.find(|(_, axis)| !spec.over.contains(axis)) {
+            let hint = if self.experiment.axes.contains_key(axis) {
+                format!("add `{axis}` to `over` of `{stage}`, or take it out here")
+            } else {
+                did_you_mean(axis, spec.over.iter().map(String::as_str))
+            };
+            let message = format!("stage `{stage}` does not vary over `{axis}`, and cannot be seeded by it");
+            return Err(self.error(&["stages", stage, "seeded_by", &i.to_string()], message).hint(hint));
         }
         Ok(())
     }
@@ -195,7 +164,7 @@ impl<'a> Unroll<'a> {
                     point.insert(axis, value);
                     point
                 };
-                experiment.axes[axis].iter().map(add).collect::<Vec<_>>()
+                experiment.axes[axis].values.iter().map(add).collect::<Vec<_>>()
             };
             points.into_iter().flat_map(longer).collect()
         })
@@ -204,7 +173,7 @@ impl<'a> Unroll<'a> {
     fn instances(&self, order: &[&'a str], wired: &BTreeMap<&'a str, Vec<Wire>>) -> Result<Graph> {
         let sizes = order.iter().map(|stage| {
             let over = &self.experiment.stages[*stage].over;
-            over.iter().map(|axis| self.experiment.axes[axis].len()).fold(1, usize::saturating_mul)
+            over.iter().map(|axis| self.experiment.axes[axis].values.len()).fold(1, usize::saturating_mul)
         });
         let total = sizes.fold(0, usize::saturating_add);
         if total > MOST_INSTANCES {
@@ -215,9 +184,10 @@ impl<'a> Unroll<'a> {
         let mut graph = Graph::new();
         let mut nodes: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
         for stage in order {
-            let sources = sources(&wired[stage], &self.experiment.stages[*stage].over, &graph, &nodes);
+            let StageSpec { over, seeded_by, .. } = &self.experiment.stages[*stage];
+            let sources = sources(&wired[stage], over, &graph, &nodes);
             for point in self.points(stage) {
-                let params = self.params(stage, &point)?;
+                let params = params(stage, &point, self.kind(stage), self.experiment, self.document)?;
                 let coordinates: Coordinates =
                     point.iter().map(|(axis, value)| ((*axis).to_string(), value.to_string())).collect();
                 let inputs: Vec<InstanceInput> = sources
@@ -231,6 +201,7 @@ impl<'a> Unroll<'a> {
                     inputs.iter().flat_map(|input| &input.items).map(|item| item.producer).collect();
                 let node = graph.add_node(Instance {
                     name: Instance::name(stage, &coordinates),
+                    seed: Instance::seed(stage, &coordinates, seeded_by.as_deref()),
                     stage: (*stage).into(),
                     coordinates,
                     kind: self.kind(stage).clone(),
@@ -244,35 +215,6 @@ impl<'a> Unroll<'a> {
             }
         }
         Ok(graph)
-    }
-
-    /// Canonical parameters of a stage at a point.
-    fn params(&self, stage: &str, point: &Point) -> Result<Value> {
-        let spec = &self.experiment.stages[stage];
-        let with = substitute(&Value::Object(spec.with.clone()), point).map_err(|(path, slip)| {
-            let path: Vec<&str> =
-                ["stages", stage, "with"].into_iter().chain(path.iter().map(String::as_str)).collect();
-            let (message, hint) = match slip {
-                Slip::Open => {
-                    ("`${` has no `}`".to_string(), "write `${axis}`, or `$${` for `${` itself".into())
-                }
-                Slip::Unknown(axis) => (
-                    format!("`${{{axis}}}` is no axis of stage `{stage}`"),
-                    if self.experiment.axes.contains_key(&axis) {
-                        format!("add `{axis}` to `over` of `{stage}`")
-                    } else {
-                        did_you_mean(&axis, point.keys().copied())
-                    },
-                ),
-            };
-            self.error(&path, message).hint(hint)
-        })?;
-        (self.kind(stage).canonical)(with).map_err(|e| {
-            let mut path: Vec<String> = vec!["stages".into(), stage.into(), "with".into()];
-            path.extend(e.path.split('.').filter(|part| !part.is_empty()).map(String::from));
-            let error = self.document.refusal(path, &e.message);
-            Error { hint: e.hint.or(error.hint), ..error }
-        })
     }
 
     /// Two instances must not publish under the same name.

@@ -1,7 +1,7 @@
 //! Decides what runs when. All state of a run is here; executors send messages.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
     time::{Duration, Instant},
@@ -24,8 +24,8 @@ use super::{
 use crate::{
     error::Result,
     graph::{Graph, ordered},
-    key::Key,
-    store::{Lock, Store},
+    key::{Digest, Key},
+    store::{Lock, Record, Store},
 };
 
 /// How to run.
@@ -95,6 +95,7 @@ pub fn run(
             ready: BTreeSet::new(),
             locked: vec![],
             announced: BTreeSet::new(),
+            sharing: BTreeMap::new(),
             running: BTreeMap::new(),
             outputs: Outputs::new(),
             summary: Summary { total: chosen.len(), ..Summary::default() },
@@ -159,8 +160,17 @@ fn ranks(graph: &Graph, chosen: &BTreeSet<NodeIndex>) -> BTreeMap<NodeIndex, usi
 }
 
 struct Running {
+    key: Digest,
     handle: Handle,
     threads: usize,
+}
+
+/// The instances of one key, which runs once.
+struct Sharing {
+    first: NodeIndex,
+    /// They wait for the first's result.
+    others: Vec<NodeIndex>,
+    failed: bool,
 }
 
 struct Dispatcher<'a> {
@@ -178,6 +188,8 @@ struct Dispatcher<'a> {
     locked: Vec<NodeIndex>,
     /// Of these it was said that they wait.
     announced: BTreeSet<NodeIndex>,
+    /// By the key of what is ready, locked, running or has failed.
+    sharing: BTreeMap<Digest, Sharing>,
     running: BTreeMap<NodeIndex, Running>,
     outputs: Outputs,
     summary: Summary,
@@ -194,9 +206,11 @@ impl Dispatcher<'_> {
         self.watcher.overall(s.ran + s.cached + s.failed + s.skipped, s.total);
     }
 
-    /// Looks instances up whose producers have finished, and then all that this sets free.
-    fn settle(&mut self, mut waiting: Vec<NodeIndex>) -> Result<()> {
-        while let Some(node) = waiting.pop() {
+    /// Looks instances up whose producers have finished, and then all that this sets free. In their order: the first of
+    /// several with one key runs, as a plan says.
+    fn settle(&mut self, waiting: Vec<NodeIndex>) -> Result<()> {
+        let mut waiting = BTreeSet::from_iter(waiting);
+        while let Some(node) = waiting.pop_first() {
             let key = key_of(self.graph, node, &self.outputs);
             match self.resolver.decide(&self.graph[node], &key) {
                 Decision::Hit(record) => {
@@ -204,21 +218,38 @@ impl Dispatcher<'_> {
                     self.tell(node, Event::Cached);
                     waiting.extend(self.finish(node, contents(&record))?);
                 }
-                Decision::Miss { reason } => {
-                    tracing::debug!(instance = self.graph[node].name, reason, "must run");
-                    self.ready.insert((self.rank[&node], std::cmp::Reverse(node)));
-                }
+                Decision::Miss { reason } => self.must_run(node, key.digest(), &reason),
             }
         }
         Ok(())
     }
 
+    /// The first instance of a key runs; others wait for its result, and take no place from what can run.
+    fn must_run(&mut self, node: NodeIndex, key: Digest, reason: &str) {
+        let instance = &self.graph[node].name;
+        let first = match self.sharing.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Sharing { first: node, others: vec![], failed: false });
+                tracing::debug!(instance, reason, "must run");
+                self.ready.insert((self.rank[&node], std::cmp::Reverse(node)));
+                return;
+            }
+            Entry::Occupied(mut entry) => {
+                let sharing = entry.get_mut();
+                if !sharing.failed {
+                    sharing.others.push(node);
+                }
+                (&self.graph[sharing.first].name, sharing.failed)
+            }
+        };
+        match first {
+            (first, true) => self.fail_alike(node, first),
+            (first, false) => tracing::debug!(instance, first, "has the same key: waits for its result"),
+        }
+    }
+
     /// Notes an instance's outputs; gives the instances that wait for nothing any more.
-    fn finish(
-        &mut self,
-        node: NodeIndex,
-        outputs: BTreeMap<String, crate::key::Digest>,
-    ) -> Result<Vec<NodeIndex>> {
+    fn finish(&mut self, node: NodeIndex, outputs: BTreeMap<String, Digest>) -> Result<Vec<NodeIndex>> {
         publish(&self.graph[node], &outputs, self.store, &self.options.reports)?;
         self.outputs.insert(node, outputs);
         let mut free = vec![];
@@ -258,14 +289,13 @@ impl Dispatcher<'_> {
             if let Some(record) = self.resolver.hit(&self.graph[node], &key) {
                 self.summary.cached += 1;
                 self.tell(node, Event::Cached);
-                let free = self.finish(node, contents(&record))?;
-                self.settle(free)?;
+                self.succeed(node, &key.digest(), &record)?;
                 continue;
             }
             let threads = free_threads / candidates;
-            let job = self.job(node, key, threads, lock);
             let handle = Handle::default();
-            self.running.insert(node, Running { handle: handle.clone(), threads });
+            self.running.insert(node, Running { key: key.digest(), handle: handle.clone(), threads });
+            let job = self.job(node, key, threads, lock);
             self.tell(node, Event::Started { threads });
             start(job, node, handle);
         }
@@ -302,19 +332,38 @@ impl Dispatcher<'_> {
         match message {
             Message::Progress(node, progress) => self.tell(node, Event::Progress(&progress)),
             Message::Ended(node, result) => {
-                self.running.remove(&node);
+                let Some(Running { key, .. }) = self.running.remove(&node) else { return Ok(()) };
                 match result {
                     Ok(success) => {
                         self.summary.ran += 1;
                         self.tell(node, Event::Finished { elapsed: success.elapsed });
-                        let free = self.finish(node, contents(&success.record))?;
-                        self.settle(free)?;
+                        self.succeed(node, &key, &success.record)?;
                     }
-                    Err(message) => self.fail(node, message),
+                    Err(message) => {
+                        self.fail(node, message);
+                        let others = self.sharing.get_mut(&key).map(|sharing| {
+                            sharing.failed = true;
+                            std::mem::take(&mut sharing.others)
+                        });
+                        let first = &self.graph[node].name;
+                        others.into_iter().flatten().for_each(|other| self.fail_alike(other, first));
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// An instance that was to run has its result, and those that share its key find it in the store.
+    fn succeed(&mut self, node: NodeIndex, key: &Digest, record: &Record) -> Result<()> {
+        let mut free = self.finish(node, contents(record))?;
+        free.extend(self.sharing.remove(key).into_iter().flat_map(|sharing| sharing.others));
+        self.settle(free)
+    }
+
+    /// What failed for one instance of a key is not tried again for another.
+    fn fail_alike(&mut self, node: NodeIndex, first: &str) {
+        self.fail(node, format!("it has the same key as `{first}`, which has failed"));
     }
 
     /// A failure takes down what depends on it, and nothing else.

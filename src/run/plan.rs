@@ -1,6 +1,6 @@
 //! What a run would do, without running.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::{Direction::Incoming, graph::NodeIndex};
 use serde::Serialize;
@@ -19,6 +19,8 @@ pub enum State {
     Hit,
     /// It must run.
     Miss,
+    /// It has the key of another that must run, and takes its result.
+    Shared,
     /// It depends on what must run: it runs unless that gives the same bytes as before.
     Maybe,
 }
@@ -37,6 +39,7 @@ pub struct Planned {
 pub fn plan(graph: &Graph, chosen: &BTreeSet<NodeIndex>, store: &Store) -> Vec<Planned> {
     let resolver = Resolver::new(store);
     let mut outputs = Outputs::new();
+    let mut misses: BTreeMap<Digest, &str> = BTreeMap::new();
     let mut planned = vec![];
     for node in ordered(graph).into_iter().filter(|n| chosen.contains(n)) {
         let instance = &graph[node];
@@ -54,14 +57,19 @@ pub fn plan(graph: &Graph, chosen: &BTreeSet<NodeIndex>, store: &Store) -> Vec<P
             Planned { name, key: None, state: State::Maybe, reason }
         } else {
             let key = key_of(graph, node, &outputs);
-            let digest = Some(key.digest());
-            match resolver.decide(instance, &key) {
-                Decision::Hit(record) => {
+            let digest = key.digest();
+            let (state, reason) = match (resolver.decide(instance, &key), misses.get(&digest)) {
+                (Decision::Hit(record), _) => {
                     outputs.insert(node, contents(&record));
-                    Planned { name, key: digest, state: State::Hit, reason: "cached".into() }
+                    (State::Hit, "cached".into())
                 }
-                Decision::Miss { reason } => Planned { name, key: digest, state: State::Miss, reason },
-            }
+                (_, Some(first)) => (State::Shared, format!("has the same key as {first}")),
+                (Decision::Miss { reason }, None) => {
+                    misses.insert(digest.clone(), &instance.name);
+                    (State::Miss, reason)
+                }
+            };
+            Planned { name, key: Some(digest), state, reason }
         });
     }
     planned

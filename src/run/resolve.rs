@@ -31,7 +31,7 @@ pub fn key_of(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Key {
         kind: instance.kind.name.into(),
         code: instance.kind.fingerprint.into(),
         params: instance.params.clone(),
-        seed: instance.seed(),
+        seed: instance.seed,
         inputs: inputs.collect(),
     }
 }
