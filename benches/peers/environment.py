@@ -15,7 +15,7 @@ OURS = ROOT / "target/release/examples"
 def prepare(example):
     """Installs what is missing and builds one of our examples."""
     if not PYTHON.exists():
-        print("installing PyTorch and transformers into target/peers (some gigabytes) ...", file=sys.stderr)
+        print("installing PyTorch, transformers and TRL into target/peers (some gigabytes) ...", file=sys.stderr)
         venv.create(ENVIRONMENT, with_pip=True)
     requirements = HERE / "requirements.txt"
     subprocess.run([PYTHON, "-m", "pip", "install", "-q", "-r", requirements], check=True)

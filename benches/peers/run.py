@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Our training, sampling and PPO against PyTorch's, on this machine.
+"""Our training, sampling and PPO against PyTorch's, and PPO against TRL's, on this machine.
 
     python3 benches/peers/run.py [--rounds 3] [--seconds 2] [--shapes S M] [--works peak training ...]
-                                   [--peers eager compile bf16] [--json FILE]
+                                   [--peers eager compile bf16 trl] [--json FILE]
 
-Needs cargo and Python 3.10 or newer; PyTorch is installed into target/peers (some gigabytes). In each round everybody
-runs once, one process after the other, so that a noisy moment meets all alike. Figures are medians over the rounds; a
-ratio is the median of the rounds' ratios. `peak` is the product of two matrices of 1024 by 1024; the others' share of it
-counts the products of the model (its attention too), nothing else.
+Needs cargo and Python 3.10 or newer; PyTorch and TRL are installed into target/peers (some gigabytes). In each round
+everybody runs once, one process after the other, so that a noisy moment meets all alike. Figures are medians over the
+rounds; a ratio is the median of the rounds' ratios. `peak` is the product of two matrices of 1024 by 1024; the others'
+share of it counts the products of the model (its attention too), nothing else. Losses are compared in training only: in
+PPO everybody draws responses of their own.
 """
 
 import argparse
@@ -24,8 +25,8 @@ WORKS = {
     "peak": ["eager"],
     "training": ["eager", "compile", "bf16"],
     "sampling": ["eager"],
-    "ppo-1": ["eager"],
-    "ppo-4": ["eager"],
+    "ppo-1": ["eager", "trl"],
+    "ppo-4": ["eager", "trl"],
 }
 SHAPES = json.loads((HERE / "shapes.json").read_text())
 
@@ -78,7 +79,8 @@ def measure(shape, work, options):
         print(f"{shape} {work}: round {number + 1} of {options.rounds}", file=sys.stderr)
         figures = {"pipeline": timed([OURS / "peer", shape, work, options.seconds, model])}
         for variant in variants:
-            peer = [PYTHON, HERE / "torch_peer.py", variant, shape, work, options.seconds, model]
+            script = HERE / ("trl_peer.py" if variant == "trl" else "torch_peer.py")
+            peer = [PYTHON, script, variant, shape, work, options.seconds, model]
             figures[variant] = timed(peer)
         rounds.append(figures)
     rows = []
@@ -111,7 +113,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--shapes", nargs="+", default=["S", "M"])
     parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
-    parser.add_argument("--peers", nargs="+", default=["eager", "compile", "bf16"])
+    parser.add_argument("--peers", nargs="+", default=["eager", "compile", "bf16", "trl"])
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     prepare("peer")

@@ -213,4 +213,5 @@ def main():
     print(json.dumps(line | {"threads": torch.get_num_threads(), "version": torch.__version__}))
 
 
-main()
+if __name__ == "__main__":
+    main()
