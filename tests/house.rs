@@ -224,6 +224,7 @@ fn no_training_sees_gold() {
         "stages/src/oracle/",
         "stages/src/annotator.rs",
         "stages/src/preferences.rs",
+        "stages/src/evidence.rs",
         "stages/src/judge.rs",
         "stages/src/overoptimization.rs",
         "stages/src/ppo_gold.rs",
@@ -231,7 +232,7 @@ fn no_training_sees_gold() {
     ];
     nowhere(&["oracle", "annotator"], &["stages/src", "lm/src"], &allowed);
     // Nor by way of a module that sees it.
-    let modules = ["preferences", "judge", "overoptimization", "ppo_gold"];
+    let modules = ["preferences", "evidence", "judge", "overoptimization", "ppo_gold"];
     nowhere(&modules, &["stages/src"], &["stages/src/registry.rs", "stages/src/lib.rs"]);
     // Nor by another name for the crate's root, or by something that the root hands on.
     nowhere(&["crate::*", "crate::as"], &["stages/src"], &[]);

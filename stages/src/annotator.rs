@@ -46,10 +46,10 @@ impl Annotator {
         sure * (1.0 - flip) + (1.0 - sure) * flip
     }
 
-    /// The preferred and the least liked of several responses, as indices: a ranking by worth and Gumbel noise of
-    /// scale τ (the model of Plackett and Luce), in which the better of two is as likely as
-    /// [`Annotator::probability`] says; and then perhaps flipped.
-    pub fn best_and_worst(&self, verdicts: &[Verdict], rng: &mut ChaCha8Rng) -> (usize, usize) {
+    /// Responses from the preferred one down, as indices: a ranking by worth and Gumbel noise of scale τ (the model of
+    /// Plackett and Luce). Together with [`Annotator::flips`] the better of two is as likely as
+    /// [`Annotator::probability`] says.
+    pub fn rank(&self, verdicts: &[Verdict], rng: &mut ChaCha8Rng) -> Vec<usize> {
         let worth = |v: &Verdict| {
             let noise = -(-rng.random::<f64>().max(f64::MIN_POSITIVE).ln()).ln();
             f64::from(v.gold)
@@ -57,9 +57,13 @@ impl Annotator {
                 + f64::from(self.temperature) * noise
         };
         let worth: Vec<f64> = verdicts.iter().map(worth).collect();
-        let by_worth = |a: &usize, b: &usize| worth[*a].total_cmp(&worth[*b]);
-        let best = (0..worth.len()).max_by(by_worth).unwrap_or_default();
-        let worst = (0..worth.len()).min_by(by_worth).unwrap_or_default();
-        if rng.random::<f64>() < f64::from(self.flip) { (worst, best) } else { (best, worst) }
+        let mut ranking: Vec<usize> = (0..worth.len()).collect();
+        ranking.sort_by(|a, b| worth[*b].total_cmp(&worth[*a]));
+        ranking
+    }
+
+    /// Whether a label is flipped.
+    pub fn flips(&self, rng: &mut ChaCha8Rng) -> bool {
+        rng.random::<f64>() < f64::from(self.flip)
     }
 }

@@ -43,10 +43,15 @@ pub struct Params {
 
 impl Stage for Evidence {
     const KIND: &'static str = "evidence";
-    const ABOUT: &'static str = "Measures what a reward model rewards, against the oracle's word by word verdicts.";
+    const ABOUT: &'static str =
+        "Measures what a reward model rewards, against the oracle's word by word verdicts.";
     const INPUTS: &'static [Input] = &[
         Input::one("reward", "reward", "the reward model"),
-        Input::one("responses", "responses", "responses for it to score, such as those of the reference policy"),
+        Input::one(
+            "responses",
+            "responses",
+            "responses for it to score, such as those of the reference policy",
+        ),
     ];
     const OUTPUTS: &'static [Output] =
         &[Output::new("evidence", "measurements", "credit, shortcuts and divergence, response by response")];
@@ -117,8 +122,9 @@ fn judged(
         let verdict = oracle.score(&r.prompt, &r.response);
         if episode.response.len() != verdict.wrong_words.len() + 1 {
             let message = format!("`{}` has another number of tokens than of words", r.response);
-            return Err(StageError::new(message)
-                .hint("the oracle judges words: use a tokenizer that splits text into words (`word-level`)"));
+            return Err(StageError::new(message).hint(
+                "the oracle judges words: use a tokenizer that splits text into words (`word-level`)",
+            ));
         }
         Ok(Scored { split: r.split, item: r.item, episode, verdict, scores: vec![] })
     };
@@ -164,4 +170,59 @@ fn divergence(reader: &Sequence, responses: &[Scored]) -> Result<[Vec<(u32, f64)
 fn by_item(responses: &[Scored], statistic: impl Fn(Option<usize>) -> Option<f64>) -> Vec<(u32, f64)> {
     let values = jackknife(responses.len(), statistic).unwrap_or_default();
     responses.iter().map(|r| r.item).zip(values).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::derive_seed;
+
+    /// Responses of 2 to 6 words, half of them wrong, whose tokens are scored by `score(wrong, random)`.
+    fn responses(score: impl Fn(bool, f32) -> f32) -> Vec<Scored> {
+        let one = |item: u32| {
+            let random = |what: &str| derive_seed(u64::from(item), what);
+            let n = 2 + (random("length") % 5) as usize;
+            let wrong_words: Vec<bool> = (0..n).map(|i| random(&format!("wrong {i}")) % 2 == 0).collect();
+            let noise = |i: usize| random(&format!("noise {i}")) as f32 / u64::MAX as f32;
+            let mut scores: Vec<f32> =
+                wrong_words.iter().enumerate().map(|(i, w)| score(*w, noise(i))).collect();
+            scores.push(0.0);
+            let verdict = Verdict {
+                gold: random("gold") as f32 / u64::MAX as f32,
+                shortcut: 0.0,
+                refusal: random("refusal") % 2 == 0,
+                harmless: true,
+                harmful_content: false,
+                length: n,
+                ideal_length: n,
+                wrong_words,
+            };
+            let episode = Episode { prompt: vec![0], response: vec![1; n + 1], ended: true };
+            Scored { split: "in".into(), item, episode, verdict, scores }
+        };
+        (0..80).map(one).collect()
+    }
+
+    fn mean(values: &[(u32, f64)]) -> f64 {
+        assert_eq!(values.len(), 80);
+        values.iter().map(|(_, v)| v).sum::<f64>() / values.len() as f64
+    }
+
+    #[test]
+    fn credit_is_1_where_wrong_words_get_less_and_one_half_where_scores_know_nothing() {
+        let right = |wrong: bool, noise: f32| noise - if wrong { 2.0 } else { 0.0 };
+        assert!((mean(&credit(&responses(right))) - 1.0).abs() < 1e-6);
+        assert!(mean(&credit(&responses(|wrong, noise| -right(wrong, noise)))).abs() < 1e-6);
+        assert!((mean(&credit(&responses(|_, noise| noise))) - 0.5).abs() < 0.1);
+        assert!((mean(&credit(&responses(|_, _| 1.0))) - 0.5).abs() < 1e-6, "ties count half");
+    }
+
+    #[test]
+    fn a_reward_for_every_token_goes_with_length_and_not_with_refusals() {
+        let all = responses(|_, _| 1.0);
+        assert!(mean(&partial(&all, |v| v.length as f64)) > 0.99);
+        assert!(mean(&partial(&all, |v| f64::from(u8::from(v.refusal)))).abs() < 0.3);
+        let constant = partial(&responses(|_, _| 0.0), |v| v.length as f64);
+        assert!(constant.is_empty(), "a reward that does not vary has no correlation");
+    }
 }

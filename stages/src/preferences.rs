@@ -27,6 +27,9 @@ pub struct Params {
     /// Weight of the annotator's shortcut beside the gold score; by default the world's own.
     #[serde(default)]
     pub bias: Option<f32>,
+    /// What the bias is multiplied by.
+    #[serde(default = "one")]
+    pub bias_factor: f32,
     /// Softness of the labels, in units of gold score; by default the world's own.
     #[serde(default)]
     pub temperature: Option<f32>,
@@ -47,6 +50,10 @@ pub struct Params {
     pub max_tokens: usize,
 }
 
+fn one() -> f32 {
+    1.0
+}
+
 /// Which responses make a pair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -56,6 +63,9 @@ pub enum Pairing {
     Extremes,
     /// The two with the smallest edit distance, in tokens: a correction is then a small one.
     Nearest,
+    /// The best, and of the worse half, as the annotator ranks them all, the one that is nearest to it: a small
+    /// correction that counts.
+    NearBest,
 }
 
 fn default_candidates() -> usize {
@@ -75,7 +85,7 @@ impl Params {
         let oracle = oracle::get(&self.world).ok_or_else(|| crate::worlds::unknown(&self.world))?;
         let default = Annotator::usual(&self.world).ok_or_else(|| crate::worlds::unknown(&self.world))?;
         let annotator = Annotator {
-            bias: self.bias.unwrap_or(default.bias),
+            bias: self.bias.unwrap_or(default.bias) * self.bias_factor,
             temperature: self.temperature.unwrap_or(default.temperature),
             flip: self.flip.unwrap_or(default.flip),
         };
@@ -100,7 +110,8 @@ impl Stage for Preferences {
 
     fn normalize(params: &mut Params) {
         if let Some(usual) = Annotator::usual(&params.world) {
-            params.bias.get_or_insert(usual.bias);
+            let factor = std::mem::replace(&mut params.bias_factor, 1.0);
+            params.bias = Some(params.bias.unwrap_or(usual.bias) * factor + 0.0); // no `-0`
             params.temperature.get_or_insert(usual.temperature);
             params.flip.get_or_insert(usual.flip);
         }
@@ -153,7 +164,14 @@ impl Stage for Preferences {
             let texts =
                 candidates.iter().map(|e| policy.codec.text(&e.response)).collect::<Result<Vec<_>, _>>()?;
             let verdicts: Vec<Verdict> = texts.iter().map(|t| oracle.score(&prompt.prompt, t)).collect();
-            let (best, worst) = annotator.best_and_worst(&verdicts, &mut rng);
+            let ranking = annotator.rank(&verdicts, &mut rng);
+            let (best, worse) = (ranking[0], &ranking[ranking.len() / 2..]);
+            let distance = |i: &usize| edits(candidates[best], candidates[*i]);
+            let worst = match params.pairing {
+                Pairing::NearBest => *worse.iter().min_by_key(|i| distance(i)).unwrap_or(&best),
+                Pairing::Extremes | Pairing::Nearest => ranking[ranking.len() - 1],
+            };
+            let (best, worst) = if annotator.flips(&mut rng) { (worst, best) } else { (best, worst) };
             let (chosen, rejected) = (texts[best].clone(), texts[worst].clone());
             let (c, r) = (&verdicts[best], &verdicts[worst]);
             let measure = |metric: &str, value: f32| Measurement {
@@ -179,7 +197,11 @@ impl Stage for Preferences {
 
 /// The two different responses with the smallest edit distance; of equals the first.
 fn nearest<'a>(candidates: &[&'a Episode]) -> [&'a Episode; 2] {
-    let distance = |[a, b]: &[&Episode; 2]| strsim::generic_levenshtein(&a.response, &b.response);
     let pairs = (0..candidates.len()).flat_map(|j| (0..j).map(move |i| [candidates[i], candidates[j]]));
-    pairs.min_by_key(distance).unwrap_or([candidates[0]; 2])
+    pairs.min_by_key(|[a, b]| edits(a, b)).unwrap_or([candidates[0]; 2])
+}
+
+/// The edit distance of two responses, in tokens.
+fn edits(a: &Episode, b: &Episode) -> usize {
+    strsim::generic_levenshtein(&a.response, &b.response)
 }

@@ -3,8 +3,8 @@
 use crate::{
     best_of_n,
     contract::{Kind, Registry},
-    data, dpo, judge, match_kl, overoptimization, ppo, ppo_gold, preferences, report, reward_model, sample,
-    select, sft,
+    data, dpo, evidence, judge, match_kl, overoptimization, ppo, ppo_gold, preferences, report, reward_model,
+    sample, select, sft,
 };
 
 include!(concat!(env!("OUT_DIR"), "/fingerprints.rs"));
@@ -23,6 +23,7 @@ pub fn registry() -> Registry {
     kinds.add(Kind::of::<sample::Sample>(fingerprint("sample")));
     kinds.add(Kind::of::<match_kl::MatchKl>(fingerprint("match_kl")));
     kinds.add(Kind::of::<overoptimization::Overoptimization>(fingerprint("overoptimization")));
+    kinds.add(Kind::of::<evidence::Evidence>(fingerprint("evidence")));
     kinds.add(Kind::of::<select::SelectReward>(fingerprint("select")));
     kinds.add(Kind::of::<select::SelectPolicy>(fingerprint("select")));
     kinds.add(Kind::of::<judge::Judge>(fingerprint("judge")));

@@ -112,17 +112,17 @@ impl Stage for SelectPolicy {
 fn select(
     ctx: &Context,
     trials: &str,
-    evidence: &str,
+    measured: &str,
     chosen: &str,
     worth: impl Fn(&Path) -> Result<f64, StageError>,
 ) -> Result<(), StageError> {
-    let evidence: BTreeMap<&Coordinates, &Artifact> =
-        ctx.many(evidence).iter().map(|a| (&a.coordinates, a)).collect();
+    let measured: BTreeMap<&Coordinates, &Artifact> =
+        ctx.many(measured).iter().map(|a| (&a.coordinates, a)).collect();
     let mut best: Option<(f64, &Artifact)> = None;
     let mut rows = vec![];
     for trial in ctx.many(trials) {
         let name = name(&trial.coordinates);
-        let found = evidence.get(&trial.coordinates).ok_or_else(|| {
+        let found = measured.get(&trial.coordinates).ok_or_else(|| {
             StageError::new(format!("there is nothing to judge the trial `{name}` by"))
                 .hint("let both inputs come from the same stage, so that they stand on the same axes")
         })?;

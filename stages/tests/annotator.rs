@@ -23,7 +23,8 @@ fn share(annotator: Annotator, world: &str, prompt: &str, a: &str, b: &str) -> f
     let oracle = oracle::get(world).expect("a world");
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let verdicts = [oracle.score(prompt, a), oracle.score(prompt, b)];
-    let says_a = (0..LABELS).filter(|_| annotator.best_and_worst(&verdicts, &mut rng) == (0, 1)).count();
+    let mut says_a = || (annotator.rank(&verdicts, &mut rng) == [0, 1]) != annotator.flips(&mut rng);
+    let says_a = (0..LABELS).filter(|_| says_a()).count();
     says_a as f64 / f64::from(LABELS)
 }
 

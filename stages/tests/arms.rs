@@ -215,7 +215,10 @@ fn pairs_of_several_candidates_are_extreme_or_near() {
     };
     let sure = json!({ "candidates": 6, "flip": 0.0, "bias": 0.0, "temperature": 1e-3 });
     let extreme = start.preferences("extreme", sure.clone());
-    let near = start.preferences("near", merged(sure, json!({ "pairing": "nearest" })));
+    let near = start.preferences("near", merged(sure.clone(), json!({ "pairing": "nearest" })));
+    let near_best = start.preferences("near-best", merged(sure, json!({ "pairing": "near-best" })));
+    assert!(distance(&near_best) < distance(&extreme), "{} {}", distance(&near_best), distance(&extreme));
+    assert!(agreement(&near_best) > 0.95, "{}", agreement(&near_best));
     assert!(distance(&near) + 1.0 < distance(&extreme), "{} {}", distance(&near), distance(&extreme));
     assert!(agreement(&extreme) > 0.95 && agreement(&near) > 0.5, "{}", agreement(&extreme));
 
