@@ -43,10 +43,15 @@ pub struct Params {
 
 impl Stage for Evidence {
     const KIND: &'static str = "evidence";
-    const ABOUT: &'static str = "Measures what a reward model rewards, against the oracle's word by word verdicts.";
+    const ABOUT: &'static str =
+        "Measures what a reward model rewards, against the oracle's word by word verdicts.";
     const INPUTS: &'static [Input] = &[
         Input::one("reward", "reward", "the reward model"),
-        Input::one("responses", "responses", "responses for it to score, such as those of the reference policy"),
+        Input::one(
+            "responses",
+            "responses",
+            "responses for it to score, such as those of the reference policy",
+        ),
     ];
     const OUTPUTS: &'static [Output] =
         &[Output::new("evidence", "measurements", "credit, shortcuts and divergence, response by response")];
@@ -117,8 +122,9 @@ fn judged(
         let verdict = oracle.score(&r.prompt, &r.response);
         if episode.response.len() != verdict.wrong_words.len() + 1 {
             let message = format!("`{}` has another number of tokens than of words", r.response);
-            return Err(StageError::new(message)
-                .hint("the oracle judges words: use a tokenizer that splits text into words (`word-level`)"));
+            return Err(StageError::new(message).hint(
+                "the oracle judges words: use a tokenizer that splits text into words (`word-level`)",
+            ));
         }
         Ok(Scored { split: r.split, item: r.item, episode, verdict, scores: vec![] })
     };
