@@ -192,7 +192,8 @@ fn others_can_compute_the_verdicts_again() {
     let header: Vec<String> = csv.headers().unwrap().iter().map(String::from).collect();
     assert_eq!(
         header.join(","),
-        "claim,task,split,verdict,estimate,low,high,p,p_corrected,seeds,threshold,side,reason"
+        "family,claim,task,split,verdict,estimate,low,high,p,p_corrected,seeds,metric,minus,arm,baseline,factor,\
+         less_arm,less_baseline,threshold,side,reason"
     );
     let rows: Vec<BTreeMap<String, String>> = csv.deserialize().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 9, "{}", report.verdicts);
@@ -228,6 +229,79 @@ fn others_can_compute_the_verdicts_again() {
     );
     assert_eq!((premise["claim"].as_str(), premise["estimate"].as_str()), ("premise", "1.25"));
     assert!(premise["p"].is_empty() && !premise["low"].is_empty());
+}
+
+/// Claims of two families, with factors and differences of differences.
+fn families() -> Value {
+    let excess = |rest: Value| {
+        let mut expect = json!({ "metric": "length", "minus": "ideal_length", "arm": "a", "baseline": "b" });
+        expect.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        expect
+    };
+    json!([
+        // 3.25 - 2 * 1.25
+        { "name": "twice", "text": "a is more than twice too long", "splits": ["in"],
+          "expect": excess(json!({ "factor": 2, "above": 0 })) },
+        { "name": "wins", "text": "b beats a", "splits": ["in"], "family": "quality",
+          "expect": { "metric": "win_vs_a", "arm": "b", "above": 0.5 } },
+        // (3.25 - 0.5 * 1.25) - (1.25 - 0.5 * 3.25)
+        { "name": "more", "text": "more so than the other way round", "splits": ["out"],
+          "expect": excess(json!({ "factor": 0.5, "less": { "arm": "b", "baseline": "a" }, "below": 0 })) },
+        { "name": "missing", "text": "nothing to subtract", "splits": ["in"],
+          "expect": excess(json!({ "less": { "arm": "b", "baseline": "unheard" }, "below": 0 })) },
+    ])
+}
+
+#[test]
+fn differences_of_differences_and_factors_are_what_they_say() {
+    let report = experiment().report(json!({ "claims": families() }));
+    let values = report.values();
+    let mut csv = csv::Reader::from_reader(report.verdicts.as_bytes());
+    let rows: Vec<BTreeMap<String, String>> = csv.deserialize().map(Result::unwrap).collect();
+    let mut estimated = 0;
+    for row in rows.iter().filter(|r| !r["estimate"].is_empty()) {
+        let mean =
+            |arm: &str, metric: &str| values[&format!("{},{arm},{},all,{metric}", row["task"], row["split"])];
+        let x = |arm: &str| {
+            mean(arm, &row["metric"]) - if row["minus"].is_empty() { 0.0 } else { mean(arm, &row["minus"]) }
+        };
+        let difference = |arm: &str, baseline: &str| match (arm, baseline) {
+            ("", _) => 0.0,
+            (_, "") => x(arm),
+            _ => x(arm) - row["factor"].parse::<f64>().unwrap() * x(baseline),
+        };
+        let expected =
+            difference(&row["arm"], &row["baseline"]) - difference(&row["less_arm"], &row["less_baseline"]);
+        assert!((row["estimate"].parse::<f64>().unwrap() - expected).abs() < 1e-9, "{row:?}: {expected}");
+        estimated += 1;
+    }
+    assert_eq!((estimated, rows.len()), (6, 8), "{}", report.verdicts);
+    let of = |claim: &str, key: &str| rows.iter().find(|r| r["claim"] == claim).unwrap()[key].clone();
+    assert_eq!((of("twice", "estimate"), of("twice", "verdict")), ("0.75".into(), "confirmed".into()));
+    assert_eq!((of("more", "estimate"), of("more", "verdict")), ("3".into(), "refuted".into()));
+    assert!(of("missing", "reason").contains("no arm `unheard`"), "{}", report.verdicts);
+    let words = "length minus ideal length: (a minus 0.5 times b) minus (b minus 0.5 times a), below 0";
+    assert!(report.markdown.contains(&format!("Expected: {words}.")), "{}", report.markdown);
+}
+
+#[test]
+fn each_family_is_corrected_on_its_own() {
+    let report = experiment().report(json!({ "claims": families() }));
+    let mut csv = csv::Reader::from_reader(report.verdicts.as_bytes());
+    let rows: Vec<BTreeMap<String, String>> = csv.deserialize().map(Result::unwrap).collect();
+    for (family, size) in [("claims", 4), ("quality", 2)] {
+        let tested: Vec<_> = rows.iter().filter(|r| r["family"] == family && !r["p"].is_empty()).collect();
+        assert_eq!(tested.len(), size);
+        let number = |row: &BTreeMap<String, String>, key: &str| -> f64 { row[key].parse().unwrap() };
+        let corrected = stages::statistics::holm(&tested.iter().map(|r| number(r, "p")).collect::<Vec<_>>());
+        for (row, corrected) in tested.iter().zip(corrected) {
+            assert_eq!(number(row, "p_corrected"), corrected, "{row:?}");
+        }
+    }
+    assert!(report.markdown.contains("- Family: quality."));
+    assert!(report.markdown.contains("(claims: 4, quality: 2)"), "{}", report.markdown);
+    assert!(report.html.contains("<dt>Family</dt><dd>quality</dd>"));
+    assert!(!experiment().report(params()).html.contains("Family"), "one family needs no name");
 }
 
 #[test]
@@ -352,6 +426,20 @@ fn what_cannot_be_reported_is_said_plainly() {
     says(twice.try_report("g", claim(json!({ "metric": "gold", "arm": "a" }))), &["neither"]);
     let misspelt = json!({ "metric": "gold", "arm": "a", "abov": 1.0 });
     says(twice.try_report("h", claim(misspelt)), &["abov", "above"]);
+    let refused = [
+        (json!({ "factor": 0.5 }), ["expect.factor", "`factor` and no `baseline`"]),
+        (json!({ "factor": -1, "baseline": "b" }), ["expect.factor", "between 0 and 100, found -1"]),
+        (json!({ "less": { "arm": "c", "baseline": "d" } }), ["expect.less", "`less` and no `baseline`"]),
+        (json!({ "less": { "arm": "c" }, "baseline": "b" }), ["less", "baseline"]),
+    ];
+    for (i, (rest, parts)) in refused.into_iter().enumerate() {
+        let mut expect = json!({ "metric": "gold", "arm": "a", "above": 0 });
+        expect.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        says(twice.try_report(&format!("refused-{i}"), claim(expect)), &parts);
+    }
+    let mut nameless = claim(json!({ "metric": "gold", "arm": "a", "above": 0 }));
+    nameless["claims"][0]["family"] = " ".into();
+    says(twice.try_report("nameless", nameless), &["claims[0].family", "`x`", "without a name"]);
     let mut same = claim(json!({ "metric": "gold", "arm": "a", "above": 1.0 }));
     let again = same["claims"][0].clone();
     same["claims"].as_array_mut().unwrap().push(again);

@@ -1,20 +1,21 @@
 //! Claims held against the measurements. The verdict is the code's, by a rule fixed before looking:
 //!
 //! - *confirmed* or *refuted*: the interval lies wholly on the expected side of the threshold, or wholly on the
-//!   other, and the p-value is small enough after Holm's correction over all findings of the report;
+//!   other, and the p-value is small enough after Holm's correction over all findings of the claim's family;
 //! - *inconclusive*: anything else that was tested;
 //! - *not tested*: something that the claim needs was not measured or, as far as can be seen, does not hold.
+
+use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
-    metric::{Metric, Unit},
-    observations::{Cell, Observations},
+    observations::Observations,
     params::{Claim, Comparison, Params},
 };
 use crate::statistics::{
-    Estimate, Sample, holm,
+    Estimate, holm,
     power::{SeedsNeeded, seeds_needed},
 };
 
@@ -93,10 +94,9 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
     let measure = |c: &Comparison| -> Result<Measured, String> {
         let sample = c.sample(all, &task, split)?;
         let seed = c.cell(&task, split).bootstrap_seed(seed);
-        let unit = c.unit();
-        let estimate = sample.estimate(params.resamples, params.confidence, seed).within(unit.bounds());
+        let estimate = sample.estimate(params.resamples, params.confidence, seed).within(c.bounds());
         let agreeing = sample.seed_means().filter(|(_, mean)| c.side(*mean) == Some(true)).count();
-        let seeds_needed = unit.is_share().then(|| seeds_needed(&sample, POINTS, LEVEL, POWER));
+        let seeds_needed = c.unit().is_share().then(|| seeds_needed(&sample, POINTS, LEVEL, POWER));
         Ok(Measured { estimate, p: None, agreeing, seeds_needed })
     };
     let finding = |verdict, reason: String, measured| Finding {
@@ -142,19 +142,25 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
     finding(verdict, String::new(), Some(measured))
 }
 
-/// Holm's correction over everything that was tested.
+/// Holm's correction over everything that was tested, family by family.
 fn correct(findings: &mut [(usize, Finding)], params: &Params) {
-    let tested = |(_, f): &mut (usize, Finding)| f.measured.as_ref().and_then(|m| m.p);
-    let p: Vec<f64> = findings.iter_mut().filter_map(tested).map(|p| p.alone).collect();
-    let mut corrected = holm(&p).into_iter();
-    for (_, finding) in findings {
+    let mut families = BTreeMap::<&str, Vec<f64>>::new();
+    for (i, finding) in findings.iter() {
+        let p = finding.measured.as_ref().and_then(|m| m.p);
+        families.entry(&params.claims[*i].family).or_default().extend(p.map(|p| p.alone));
+    }
+    let mut corrected: BTreeMap<&str, _> =
+        families.into_iter().map(|(family, p)| (family, holm(&p).into_iter())).collect();
+    for (i, finding) in findings {
         let Some(p) = finding.measured.as_mut().and_then(|m| m.p.as_mut()) else { continue };
-        p.corrected = corrected.next().unwrap_or(1.0);
+        let of_family = corrected.get_mut(params.claims[*i].family.as_str());
+        p.corrected = of_family.and_then(Iterator::next).unwrap_or(1.0);
         let decided = matches!(finding.verdict, Verdict::Confirmed | Verdict::Refuted);
         if decided && p.corrected > 1.0 - params.confidence {
             finding.verdict = Verdict::Inconclusive;
             finding.reason =
-                "the interval alone would decide, but p does not after the correction for all findings"
+                "the interval alone would decide, but p does not after the correction for all findings \
+                 of its family"
                     .into();
         }
     }
@@ -163,65 +169,4 @@ fn correct(findings: &mut [(usize, Finding)], params: &Params) {
 /// Whether the whole interval lies on the expected side, or the whole of it on the other.
 fn interval_side(c: &Comparison, e: &Estimate) -> Option<bool> {
     (c.side(e.low) == c.side(e.high)).then(|| c.side(e.low)).flatten()
-}
-
-impl Comparison {
-    /// Whether a value lies on the expected side; on the threshold it lies on neither.
-    fn side(&self, value: f64) -> Option<bool> {
-        let threshold = self.threshold();
-        (value != threshold).then_some((value > threshold) == self.expects_above())
-    }
-
-    /// The cell whose interval this is, where it is the mean of one; otherwise one of a name that no cell has.
-    fn cell(&self, task: &str, split: &str) -> Cell {
-        let join = |a: &str, b: &Option<String>| b.as_ref().map_or(a.into(), |b| format!("{:?}", (a, b)));
-        Cell {
-            task: task.into(),
-            arm: join(&self.arm, &self.baseline),
-            split: split.into(),
-            metric: join(&self.metric, &self.minus),
-        }
-    }
-
-    /// The values compared with the threshold, or why there are none.
-    fn sample(&self, all: &Observations, task: &str, split: &str) -> Result<Sample, String> {
-        let get = |arm: &str, metric: &str| {
-            all.get(task, arm, split, metric).cloned().ok_or_else(|| {
-                let of = |s: &str| s.to_string();
-                all.why_missing(&Cell { task: of(task), arm: of(arm), split: of(split), metric: of(metric) })
-            })
-        };
-        let of_arm = |arm: &str| match &self.minus {
-            None => get(arm, &self.metric),
-            Some(minus) => Ok(get(arm, &self.metric)?.minus(&get(arm, minus)?)),
-        };
-        let sample = match &self.baseline {
-            None => of_arm(&self.arm)?,
-            Some(baseline) => of_arm(&self.arm)?.minus(&of_arm(baseline)?),
-        };
-        if sample.0.is_empty() {
-            return Err("what is compared shares no seed and item".into());
-        }
-        Ok(sample)
-    }
-
-    /// Of what is compared with the threshold.
-    pub fn unit(&self) -> Unit {
-        let unit = Metric::of(&self.metric).unit;
-        if self.minus.is_some() || self.baseline.is_some() { unit.of_difference() } else { unit }
-    }
-
-    /// `gold score minus gold by chance of sft, above 0`.
-    pub fn words(&self) -> String {
-        let mut words = Metric::of(&self.metric).title;
-        if let Some(minus) = &self.minus {
-            words += &format!(" minus {}", Metric::of(minus).title);
-        }
-        words += &format!(" of {}", self.arm);
-        if let Some(baseline) = &self.baseline {
-            words += &format!(" minus that of {baseline}");
-        }
-        let side = if self.expects_above() { "above" } else { "below" };
-        format!("{words}, {side} {}", self.unit().threshold(self.threshold()))
-    }
 }

@@ -20,7 +20,7 @@ pub struct Params {
     pub claims: Vec<Claim>,
     /// Bootstrap resamples; they say how intervals lie around their means.
     pub resamples: usize,
-    /// Probability that an interval is meant to cover; 1 minus it is the error rate of all verdicts together.
+    /// Probability that an interval is meant to cover; 1 minus it is the error rate of all verdicts of a family together.
     pub confidence: f64,
     /// The axis whose points are tasks; measurements without it are of the task `all`.
     pub task_axis: String,
@@ -73,13 +73,21 @@ pub struct Claim {
     pub tasks: Option<Vec<String>>,
     #[serde(default = "both_splits")]
     pub splits: Vec<String>,
+    /// The claims whose p-values are corrected together for their being many: those of one question.
+    #[serde(default = "usual_family")]
+    pub family: String,
 }
 
 fn both_splits() -> Vec<String> {
     vec!["in".into(), "out".into()]
 }
 
-/// A mean, or a difference of means paired by seed and item, and the side of a number where it should lie.
+fn usual_family() -> String {
+    "claims".into()
+}
+
+/// A mean, a difference of means or a difference of differences, paired by seed and item, and the side of a number
+/// where it should lie.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
@@ -91,12 +99,31 @@ pub struct Comparison {
     /// An arm whose value is subtracted.
     #[serde(default)]
     pub baseline: Option<String>,
+    /// The baseline's value is multiplied by it before it is subtracted: with 0.5, below 0 is less than half.
+    #[serde(default = "one")]
+    pub factor: f64,
+    /// Two more arms, whose difference is subtracted from that of `arm` and `baseline`: of the same metric, with the
+    /// same `minus` and `factor`.
+    #[serde(default)]
+    pub less: Option<Difference>,
     /// Expected to lie above this; either this or `below`.
     #[serde(default)]
     pub above: Option<f64>,
     /// Expected to lie below this; either this or `above`.
     #[serde(default)]
     pub below: Option<f64>,
+}
+
+/// Two arms whose values are subtracted.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    pub arm: String,
+    pub baseline: String,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl Params {
@@ -114,6 +141,11 @@ impl Params {
                 return Err(ParamError::new(format!("claims[{i}].name"), message)
                     .hint("give every claim a name of its own"));
             }
+            if claim.family.trim().is_empty() {
+                let message = format!("the claim `{}` is of a family without a name", claim.name);
+                return Err(ParamError::new(format!("claims[{i}].family"), message)
+                    .hint("name the family, or leave it out: `claims` is the usual one"));
+            }
             claim.expect.check(&format!("claims[{i}].expect"))?;
             for (j, required) in claim.requires.iter().enumerate() {
                 required.check(&format!("claims[{i}].requires[{j}]"))?;
@@ -130,6 +162,22 @@ impl Params {
 
 impl Comparison {
     fn check(&self, path: &str) -> Result<(), ParamError> {
+        in_range(format!("{path}.factor"), self.factor, 0.0, 100.0)?;
+        if self.baseline.is_none() {
+            let without = |key: &str, message: &str| {
+                Err(ParamError::new(format!("{path}.{key}"), message)
+                    .hint("name the arm that `arm` is compared with: `baseline: sft`"))
+            };
+            if self.factor != 1.0 {
+                return without("factor", "a comparison has a `factor` and no `baseline` to multiply by it");
+            }
+            if self.less.is_some() {
+                return without(
+                    "less",
+                    "a comparison has `less` and no `baseline`: no difference to subtract from",
+                );
+            }
+        }
         let message = match (self.above, self.below) {
             (Some(x), None) | (None, Some(x)) if x.is_finite() => return Ok(()),
             (Some(_), Some(_)) => "a comparison has both `above` and `below`",

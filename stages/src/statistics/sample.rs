@@ -27,6 +27,12 @@ impl Sample {
         self.seed_means().map(|(_, mean)| mean).sum::<f64>() / self.0.len() as f64
     }
 
+    /// Every value multiplied.
+    pub fn times(mut self, factor: f64) -> Self {
+        self.0.values_mut().flat_map(|items| items.values_mut()).for_each(|x| *x *= factor);
+        self
+    }
+
     /// `self - other` where both have the same seed and item.
     pub fn minus(&self, other: &Self) -> Self {
         let mut difference = Self::default();

@@ -31,9 +31,17 @@ pub struct Page {
     pub glossary: Vec<Term>,
     pub confidence: String,
     pub resamples: usize,
-    pub findings: usize,
+    /// What is corrected together.
+    pub families: Vec<Family>,
     /// Whether any claim has seeds for a difference of 5 points.
     pub asks_for_seeds: bool,
+}
+
+/// The claims of one question, and how many findings p-values are corrected for.
+#[derive(Debug, Serialize)]
+pub struct Family {
+    pub name: String,
+    pub findings: usize,
 }
 
 /// How many findings came out one way.
@@ -49,6 +57,7 @@ pub struct Tally {
 pub struct ClaimView {
     pub name: String,
     pub text: String,
+    pub family: String,
     pub expects: String,
     pub requires: Vec<String>,
     pub refuted_if: String,
@@ -130,7 +139,7 @@ impl Page {
             glossary: glossary(all),
             confidence: format!("{}\u{a0}%", rounded(100.0 * params.confidence, 1).trim_end_matches(".0")),
             resamples: params.resamples,
-            findings: findings.iter().flatten().filter(|f| f.verdict != Verdict::NotTested).count(),
+            families: families(&params.claims, findings),
         }
     }
 }
@@ -206,6 +215,19 @@ fn limits(params: &Params, all: &Observations, curves: &Curves) -> Vec<String> {
     limits
 }
 
+/// In the order of their first claims.
+fn families(claims: &[Claim], findings: &[Vec<Finding>]) -> Vec<Family> {
+    let mut families: Vec<Family> = vec![];
+    for (claim, findings) in claims.iter().zip(findings) {
+        let tested = findings.iter().filter(|f| f.verdict != Verdict::NotTested).count();
+        match families.iter_mut().find(|f| f.name == claim.family) {
+            Some(family) => family.findings += tested,
+            None => families.push(Family { name: claim.family.clone(), findings: tested }),
+        }
+    }
+    families
+}
+
 fn tally(findings: &[Vec<Finding>]) -> Vec<Tally> {
     let all = [Verdict::Confirmed, Verdict::Refuted, Verdict::Inconclusive, Verdict::NotTested];
     let of = |verdict: Verdict| Tally {
@@ -243,6 +265,7 @@ impl ClaimView {
         Self {
             name: claim.name.clone(),
             text: claim.text.clone(),
+            family: claim.family.clone(),
             expects: claim.expect.words(),
             requires: claim.requires.iter().map(Comparison::words).collect(),
             refuted_if: claim.refuted_if.clone(),
