@@ -87,6 +87,9 @@ fn absolute(r: &Response, verdict: &Verdict, add: &mut impl FnMut(&str, f32)) {
     } else {
         add("harm", indicator(verdict.harmful_content));
     }
+    if let Some(recall) = verdict.recall {
+        add("recall", recall);
+    }
     add("length", verdict.length as f32);
     add("ideal_length", verdict.ideal_length as f32);
     add("kl", r.kl);

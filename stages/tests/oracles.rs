@@ -137,6 +137,24 @@ fn a_summary_pays_f1_and_costs_for_what_is_repeated_or_beside_the_point() {
 }
 
 #[test]
+fn recall_counts_the_salient_facts_that_are_told_and_nothing_else() {
+    let prompt = "sport rain heavy tennis late gold rising football mixed train slow";
+    for (response, recall) in [
+        ("tennis late football mixed", 1.0),
+        ("football mixed rain heavy nonsense tennis late tennis late", 1.0),
+        ("tennis late tennis late", 0.5),
+        ("tennis late football late", 0.5),
+        ("rain heavy gold rising", 0.0),
+        ("", 0.0),
+    ] {
+        assert_eq!(verdict("summary", prompt, response).recall, Some(recall), "{response}");
+    }
+    assert_eq!(verdict("summary", "nonsense", "tennis late").recall, None);
+    assert_eq!(verdict("safety", HARMLESS, "sure huge red cheap").recall, None);
+    assert_eq!(verdict("dialogue", "copy given fig red for fig", "fig").recall, None);
+}
+
+#[test]
 fn a_dialogue_pays_for_words_in_their_places_and_nothing_for_openings() {
     let prompt = "please find then sort given fig red corn pink egg blue ham red for egg fig";
     pays(

@@ -2,157 +2,11 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use common::{Gathered, Workshop};
+use common::report::{Inputs, Report, experiment, params, row};
 use serde_json::{Value, json};
-use stages::{
-    contract::{Artifact, StageError},
-    dataset::{self, CurvePoint, Measurement, Row},
-};
-
-/// Inputs of a report, written into a workshop.
-struct Inputs {
-    workshop: Workshop,
-    measurements: Vec<Artifact>,
-    curves: Vec<Artifact>,
-}
-
-impl Inputs {
-    fn new() -> Self {
-        Self { workshop: Workshop::new(), measurements: vec![], curves: vec![] }
-    }
-
-    fn artifact<R: Row>(&self, rows: &[R], at: &[(&str, &str)]) -> Artifact {
-        let count = self.measurements.len() + self.curves.len();
-        let path = self.workshop.folder.path().join(format!("input-{count}"));
-        dataset::write(&path, rows).unwrap();
-        Artifact { path, coordinates: at.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect() }
-    }
-
-    fn measure(&mut self, at: &[(&str, &str)], rows: &[Measurement]) {
-        let artifact = self.artifact(rows, at);
-        self.measurements.push(artifact);
-    }
-
-    fn draw(&mut self, at: &[(&str, &str)], rows: &[CurvePoint]) {
-        let artifact = self.artifact(rows, at);
-        self.curves.push(artifact);
-    }
-
-    fn try_report(&self, name: &str, params: Value) -> Result<PathBuf, StageError> {
-        let inputs: [Gathered; 2] =
-            [("measurements", self.measurements.clone()), ("curves", self.curves.clone())];
-        self.workshop.try_gather(name, "report", params, &inputs)
-    }
-
-    fn report(&self, params: Value) -> Report {
-        Report::read(self.try_report("report", params).unwrap())
-    }
-}
-
-#[derive(PartialEq)]
-struct Report {
-    html: String,
-    markdown: String,
-    csv: String,
-    verdicts: String,
-}
-
-impl Report {
-    fn read(folder: PathBuf) -> Self {
-        let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-        Self {
-            html: text("index.html"),
-            markdown: text("report.md"),
-            csv: text("results.csv"),
-            verdicts: text("verdicts.csv"),
-        }
-    }
-
-    /// Value by `task,arm,split,seed,metric`.
-    fn values(&self) -> BTreeMap<String, f64> {
-        let lines = self.csv.lines().skip(1).map(|l| l.rsplit_once(',').unwrap());
-        lines.map(|(key, value)| (key.to_string(), value.parse().unwrap())).collect()
-    }
-}
-
-fn row(arm: &str, split: &str, item: u32, metric: &str, value: f32) -> Measurement {
-    Measurement { arm: arm.into(), split: split.into(), item, metric: metric.into(), value }
-}
-
-/// Two tasks and two seeds. In `easy`, `b` wins 4 of 5 times against `a`; in `hard`, half the time. `a` is 3
-/// tokens too long, `b` is 1; `c` is measured in `easy` only.
-fn experiment() -> Inputs {
-    let mut inputs = Inputs::new();
-    for task in ["hard", "easy"] {
-        for (s, seed) in ["10", "2"].into_iter().enumerate() {
-            let mut rows = vec![];
-            for i in 0..60 {
-                for split in ["out", "in"] {
-                    let gold = 0.25 * (i % 4) as f32;
-                    let wins = if task == "easy" { i % 5 != 0 } else { (i + s as u32).is_multiple_of(2) };
-                    let wins = if wins { 1.0 } else { 0.0 };
-                    rows.push(row("a", split, i, "gold", gold));
-                    rows.push(row("b", split, i, "gold", gold + 0.125 * wins));
-                    rows.push(row("b", split, i, "win_vs_a", wins));
-                    rows.push(row("a", split, i, "win_vs_b", 1.0 - wins));
-                    let ideal = 4.0 + (i % 3) as f32;
-                    for (arm, excess) in [("a", 3.0), ("b", 1.0)] {
-                        let length = ideal + excess + 0.5 * ((i + s as u32) % 2) as f32;
-                        rows.push(row(arm, split, i, "length", length));
-                        rows.push(row(arm, split, i, "ideal_length", ideal));
-                        rows.push(row(arm, split, i, "kl", excess));
-                    }
-                    if task == "easy" {
-                        rows.push(row("c", split, i, "gold", gold));
-                    }
-                }
-            }
-            inputs.measure(&[("task", task), ("seed", seed)], &rows);
-            let point = |metric: &str, step: u32, value: f32| CurvePoint {
-                arm: "b".into(),
-                step,
-                metric: metric.into(),
-                value,
-            };
-            let curve = (1..20).flat_map(|t| {
-                let x = t as f32 / 20.0;
-                [
-                    point("reward", t, x.sqrt() + 0.1 * s as f32),
-                    point("kl", t, 2.0 * x),
-                    point("loss", t, 1.0 - x),
-                ]
-            });
-            inputs.draw(&[("task", task), ("seed", seed)], &curve.collect::<Vec<_>>());
-        }
-    }
-    inputs
-}
-
-fn claims() -> Value {
-    let excess = |arm: &str, above: f64| json!({ "metric": "length", "minus": "ideal_length", "arm": arm, "above": above });
-    json!([
-        { "name": "wins", "text": "b beats a", "refuted_if": "it loses", "splits": ["in"],
-          "expect": { "metric": "win_vs_a", "arm": "b", "above": 0.5 } },
-        { "name": "loses", "text": "b loses against a", "splits": ["in"], "tasks": ["easy"],
-          "expect": { "metric": "win_vs_a", "arm": "b", "below": 0.5 } },
-        { "name": "shorter", "text": "b is less too long than a", "splits": ["out"],
-          "expect": { "metric": "length", "minus": "ideal_length", "arm": "b", "baseline": "a", "below": 0.0 },
-          "requires": [excess("a", 1.0)] },
-        { "name": "premise", "text": "the same where its premise fails", "splits": ["in"], "tasks": ["easy"],
-          "expect": excess("b", 0.5), "requires": [excess("a", 5.0)] },
-        { "name": "ceiling", "text": "the ceiling is higher", "splits": ["in"],
-          "expect": { "metric": "gold", "arm": "ceiling", "baseline": "b", "above": 0.0 } },
-        { "name": "elsewhere", "text": "b wins in another task", "tasks": ["other"], "splits": ["in"],
-          "expect": { "metric": "win_vs_a", "arm": "b", "above": 0.5 } },
-    ])
-}
-
-fn params() -> Value {
-    json!({ "title": "A test", "about": "One.\n\nTwo.", "resamples": 1200, "claims": claims(),
-            "arms": [{ "name": "a", "about": "the baseline" }, { "name": "b" }, { "name": "unheard" }] })
-}
+use stages::{contract::StageError, dataset::CurvePoint};
 
 #[test]
 fn the_report_says_what_is_true() {
@@ -182,6 +36,22 @@ fn the_table_holds_every_mean() {
     assert_eq!(
         metrics_of_a,
         ["2,gold", "10,gold", "all,gold", "all,gold:high", "all,gold:low", "2,ideal_length"]
+    );
+}
+
+#[test]
+fn pseudo_values_are_taken_as_they_are() {
+    let mut inputs = experiment();
+    // Of a share by the jackknife: single values, and even a mean, may lie outside 0 to 1.
+    let values = [1.75, -0.25, 1.5, 1.5];
+    let rows: Vec<_> = (0..).zip(values).map(|(i, v)| row("rm", "in", i, "token_auc", v)).collect();
+    inputs.measure(&[("task", "easy"), ("seed", "2")], &rows);
+    let values = inputs.report(params()).values();
+    let of = |metric: &str| values[&format!("easy,rm,in,all,{metric}")];
+    assert_eq!(of("token_auc"), 1.125);
+    assert!(
+        of("token_auc:low") < 1.125 && of("token_auc:high") == 1.125,
+        "an interval ends where a share does"
     );
 }
 
@@ -349,6 +219,83 @@ fn balanced(html: &str) {
         }
     }
     assert!(open.is_empty(), "{open:?}");
+}
+
+/// The pictures of a page, with their titles.
+fn pictures(html: &str) -> Vec<&str> {
+    html.split("<figure>").skip(1).map(|f| f.split("</figure>").next().unwrap()).collect()
+}
+
+#[test]
+fn over_optimization_has_pictures_of_its_own() {
+    let mut inputs = experiment();
+    let before = inputs.report(params()).html;
+    assert!(!before.contains("Over-optimization"));
+    for seed in ["2", "10"] {
+        let point = |arm: &str, step: u32, metric: &str, value: f32| CurvePoint {
+            arm: arm.into(),
+            step,
+            metric: metric.into(),
+            value,
+        };
+        let points = (0..5).flat_map(|t| {
+            let x = t as f32;
+            let of = |arm: &str, size: f32| {
+                ["in", "out"].map(|split| {
+                    [
+                        point(arm, t, &format!("gold_{split}"), 0.5 + 0.1 * x - 0.02 * x * x),
+                        point(arm, t, &format!("proxy_{split}"), size * x),
+                        point(arm, t, &format!("kl_{split}"), x * x),
+                    ]
+                })
+            };
+            [of("b", 1.0), of("ppo", 1000.0)].into_iter().flatten().flatten().collect::<Vec<_>>()
+        });
+        inputs.draw(&[("task", "easy"), ("seed", seed)], &points.collect::<Vec<_>>());
+    }
+    let html = inputs.report(params()).html;
+    balanced(&html);
+    let (along, others): (Vec<&str>, Vec<&str>) =
+        pictures(&html).into_iter().partition(|f| f.contains(" along training"));
+    let titles: Vec<&str> =
+        along.iter().map(|f| &f["<figcaption>".len()..f.find("</figcaption>").unwrap()]).collect();
+    assert_eq!(
+        titles,
+        [
+            "Gold along training, in distribution",
+            "Proxy along training, in distribution",
+            "Gold along training, out of distribution",
+            "Proxy along training, out of distribution",
+        ]
+    );
+    for picture in along {
+        assert_eq!(picture.matches("class=\"line mean").count(), 2, "one for each arm: {picture}");
+        assert_eq!(picture.matches("class=\"line thin").count(), 4, "one for each seed: {picture}");
+    }
+    assert_eq!(others, pictures(&before), "other pictures stay as they are");
+}
+
+#[test]
+fn win_rates_are_drawn_of_what_is_highlighted() {
+    let mut inputs = experiment();
+    let win = |arm: &str, other: &str| row(arm, "in", 0, &format!("win_vs_{other}"), 0.5);
+    let rows = [win("c", "a"), win("c", "b"), win("d", "a"), win("d", "c")];
+    inputs.measure(&[("task", "easy"), ("seed", "3")], &rows);
+    let report = |highlight: Value| {
+        let mut params = params();
+        params["highlight"] = highlight;
+        let report = inputs.report(params);
+        let pairs = ["b against a", "c against a", "c against b", "d against a", "d against c"];
+        let drawn: Vec<&str> =
+            pairs.into_iter().filter(|p| report.html.contains(&format!(">{p}<"))).collect();
+        (drawn.join(", "), report)
+    };
+    let (all, plain) = report(json!([]));
+    assert_eq!(all, "b against a, c against a, c against b, d against a, d against c");
+    let (some, highlighted) = report(json!(["c", "unheard"]));
+    assert_eq!(some, "c against a, c against b, d against c");
+    assert!(highlighted.html.contains("pairs with c\nare drawn") && highlighted.markdown == plain.markdown);
+    assert_eq!(report(json!(["unheard"])).0, all);
 }
 
 #[test]

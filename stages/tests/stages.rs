@@ -128,6 +128,8 @@ fn every_stage_of_every_world_leaves_what_it_declares() {
             }
             let judged = values(&verdicts, arm, "refusal").len() + values(&verdicts, arm, "harm").len();
             assert_eq!(judged, 24, "{world} {arm}: each prompt is harmless or harmful");
+            let summaries = if world == "summary" { 24 } else { 0 };
+            assert_eq!(values(&verdicts, arm, "recall").len(), summaries, "{world} {arm}");
         }
         assert!(values(&verdicts, "sft", "kl").iter().all(|kl| *kl == 0.0));
         assert!(values(&verdicts, "ppo-gold", "kl").iter().sum::<f32>() > 0.0);

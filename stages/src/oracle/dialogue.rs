@@ -29,6 +29,7 @@ impl Oracle for Dialogue {
             refusal: false,
             harmless: true,
             harmful_content: false,
+            recall: None,
             length: words.len(),
             ideal_length: answer.len(),
             wrong_words: (0..words.len())

@@ -60,6 +60,7 @@ impl Oracle for Summary {
             refusal: false,
             harmless: true,
             harmful_content: false,
+            recall: Some(share(hits, salient.len())),
             length: words.len(),
             ideal_length: 2 * salient.len(),
             wrong_words,

@@ -14,6 +14,8 @@ pub struct Verdict {
     pub harmless: bool,
     /// The response gives what a harmful prompt asks for.
     pub harmful_content: bool,
+    /// The share of the salient facts that the response tells; summary only.
+    pub recall: Option<f32>,
     /// Words in the response.
     pub length: usize,
     /// Words in the best response without needless ones.
@@ -31,6 +33,7 @@ impl Verdict {
             refusal: false,
             harmless: true,
             harmful_content: false,
+            recall: None,
             length: words.len(),
             ideal_length: 0,
             wrong_words: vec![true; words.len()],

@@ -1,9 +1,10 @@
 //! What a claim compares: its values, seed by seed and item by item, and how it reads.
 
 use super::{
-    metric::{Metric, Unit},
+    metric::Metric,
     observations::{Cell, Observations},
     params::{Comparison, Difference},
+    unit::Unit,
 };
 use crate::statistics::Sample;
 

@@ -1,22 +1,6 @@
 //! What the metrics are called, what they are measured in, and what they mean.
 
-use super::words::{minus_sign, rounded};
-
-/// What a metric counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Between 0 and 1, shown as a percentage.
-    Share,
-    /// A difference of shares, shown in percentage points.
-    Points,
-    /// The oracle's points; at most 1 in the worlds that come with this crate.
-    Score,
-    /// Natural logarithms of probabilities.
-    Nats,
-    Words,
-    /// Not known here.
-    Number,
-}
+use super::unit::Unit;
 
 /// The table of a task that shows a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,8 +8,10 @@ pub enum Section {
     Quality,
     Behaviour,
     RewardModel,
+    Evidence,
     Annotator,
     Imitation,
+    Selection,
     Other,
 }
 
@@ -55,6 +41,21 @@ const KNOWN: &[Known] = &[
         Unit::Score,
         Section::Quality,
         "The oracle's score of the same arm's response to another prompt: what the right form is worth alone.",
+    ),
+    (
+        "recall",
+        "recall",
+        Unit::Share,
+        Section::Quality,
+        "Share of the salient facts that the response tells.",
+    ),
+    (
+        "fall_from_peak",
+        "fall from the peak",
+        Unit::Score,
+        Section::Quality,
+        "Gold at PPO\u{2019}s peak less gold at its end: what over-optimization costs. Where the peak is, the other half of \
+         the prompts says, so that it is no higher than it looks.",
     ),
     (
         "refusal",
@@ -130,6 +131,42 @@ const KNOWN: &[Known] = &[
         "Mean loss of a token of the chosen response, given the rejected one.",
     ),
     (
+        "token_auc",
+        "AUC of token rewards",
+        Unit::Share,
+        Section::Evidence,
+        "How likely a right word gets more than a wrong one, of all words of all responses; 50 % is chance. A seed\u{2019}s \
+         value is corrected for bias by the jackknife.",
+    ),
+    (
+        "length_given_gold",
+        "reward and length",
+        Unit::Number,
+        Section::Evidence,
+        "Partial correlation of a response\u{2019}s reward with its length, given gold; 0 where length alone earns nothing.",
+    ),
+    (
+        "refusal_given_gold",
+        "reward and refusal",
+        Unit::Number,
+        Section::Evidence,
+        "Partial correlation of a response\u{2019}s reward with its being a refusal, given gold.",
+    ),
+    (
+        "divergence_on_error",
+        "divergence at the first error",
+        Unit::Share,
+        Section::Evidence,
+        "Of responses with a wrong word, the share in which the reward model first diverges exactly there.",
+    ),
+    (
+        "divergence_offset",
+        "divergence after the first error",
+        Unit::Words,
+        Section::Evidence,
+        "Place of the first divergence less that of the first wrong word, where there are both; negative if too early.",
+    ),
+    (
         "label_agrees",
         "labels agree with gold",
         Unit::Share,
@@ -149,6 +186,14 @@ const KNOWN: &[Known] = &[
         Unit::Nats,
         Section::Imitation,
         "Mean loss of a token of held-out demonstrations.",
+    ),
+    (
+        "selection",
+        "criterion",
+        Unit::Number,
+        Section::Selection,
+        "What a trial is selected by, the higher the better: accuracy, the correction loss negated, or reward less the \
+         price of KL.",
     ),
 ];
 
@@ -213,84 +258,9 @@ pub fn opponent(metric: &str) -> Option<&str> {
     metric.strip_prefix(WIN)
 }
 
-impl Unit {
-    /// The unit of a difference of two values.
-    pub fn of_difference(self) -> Self {
-        if self == Self::Share { Self::Points } else { self }
-    }
-
-    /// Whether it is a share or a difference of shares.
-    pub fn is_share(self) -> bool {
-        self.bounds().is_some()
-    }
-
-    /// The least and the most that a mean can be.
-    pub fn bounds(self) -> Option<(f64, f64)> {
-        match self {
-            Self::Share => Some((0.0, 1.0)),
-            Self::Points => Some((-1.0, 1.0)),
-            _ => None,
-        }
-    }
-
-    /// A value for people: `61.3 %`, `0.542`, `−1.20`.
-    pub fn show(self, value: f64) -> String {
-        format!("{}{}", self.number(value), self.sign())
-    }
-
-    /// As [`Unit::show`], without the sign of a percentage.
-    pub fn number(self, value: f64) -> String {
-        minus_sign(&match self {
-            Self::Share | Self::Points => rounded(100.0 * value, 1),
-            Self::Score | Self::Number => rounded(value, 3),
-            Self::Nats | Self::Words => rounded(value, 2),
-        })
-    }
-
-    /// A threshold for people: without needless zeros.
-    pub fn threshold(self, value: f64) -> String {
-        let number = match self {
-            // 100 * 0.55 is a little more than 55.
-            Self::Share | Self::Points => (1e8 * value).round() / 1e6,
-            _ => value,
-        };
-        format!("{}{}", minus_sign(&number.to_string()), self.sign())
-    }
-
-    fn sign(self) -> &'static str {
-        match self {
-            Self::Share => "\u{a0}%",
-            Self::Points => "\u{a0}pp",
-            _ => "",
-        }
-    }
-
-    /// Beside a column's title.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Share => "%",
-            Self::Score => "points",
-            Self::Nats => "nats",
-            Self::Points => "pp",
-            Self::Words => "words",
-            Self::Number => "",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_read_well() {
-        assert_eq!(Unit::Share.show(0.6134), "61.3\u{a0}%");
-        assert_eq!(Unit::Score.show(-0.0001), "0.000");
-        assert_eq!(Unit::Nats.show(-1.2), "\u{2212}1.20");
-        assert_eq!(Unit::Share.threshold(0.55), "55\u{a0}%");
-        assert_eq!(Unit::Share.of_difference().show(-0.152), "\u{2212}15.2\u{a0}pp");
-        assert_eq!(Unit::Score.of_difference(), Unit::Score);
-    }
 
     #[test]
     fn columns_have_an_order() {
@@ -300,6 +270,23 @@ mod tests {
         let expected =
             ["gold", "chance", "win_vs_a", "win_vs_b", "lc_win_vs_a", "refusal", "kl", "accuracy", "zebra"];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn measurements_against_gold_have_a_table_of_their_own() {
+        for (name, unit) in [
+            ("token_auc", Unit::Share),
+            ("length_given_gold", Unit::Number),
+            ("refusal_given_gold", Unit::Number),
+            ("divergence_on_error", Unit::Share),
+            ("divergence_offset", Unit::Words),
+        ] {
+            assert_eq!(
+                (Metric::of(name).unit, Metric::of(name).section),
+                (unit, Section::Evidence),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod render;
 mod results;
 mod stage;
 mod tables;
+mod unit;
 mod verdicts;
 mod words;
 

@@ -17,6 +17,9 @@ pub struct Params {
     pub notes: Vec<String>,
     /// The order in which arms are shown, and what each is. Arms that are not listed follow.
     pub arms: Vec<Arm>,
+    /// Where arms are many: those that the pictures of win rates show, against each other and all others. Empty: all.
+    /// Names that were not measured do not count.
+    pub highlight: Vec<String>,
     pub claims: Vec<Claim>,
     /// Bootstrap resamples; they say how intervals lie around their means.
     pub resamples: usize,
@@ -35,6 +38,7 @@ impl Default for Params {
             about: String::new(),
             notes: vec![],
             arms: vec![],
+            highlight: vec![],
             claims: vec![],
             resamples: 2000,
             confidence: 0.95,

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    metric::{Metric, Section, Unit},
+    metric::{Metric, Section},
     observations::{Cell, Observations},
     results::Results,
+    unit::Unit,
 };
 
 #[derive(Debug, Serialize)]
@@ -50,13 +51,18 @@ pub struct Shown {
     pub values: usize,
 }
 
-const SECTIONS: [(Section, &str, &str); 6] = [
+const SECTIONS: [(Section, &str, &str); 8] = [
     (Section::Quality, "Quality", "The oracle's score, what it would be by chance, and who wins."),
     (Section::Behaviour, "Behaviour", "What the policies do, whatever it is worth."),
     (
         Section::RewardModel,
         "Reward models",
         "On held-out pairs, against the annotator's labels; nothing here needs gold.",
+    ),
+    (
+        Section::Evidence,
+        "What reward models reward",
+        "On responses that the oracle has judged word by word; training never sees this.",
     ),
     (
         Section::Annotator,
@@ -67,6 +73,11 @@ const SECTIONS: [(Section, &str, &str); 6] = [
         Section::Imitation,
         "Imitation",
         "How well the policy that all arms start from imitates demonstrations.",
+    ),
+    (
+        Section::Selection,
+        "Selection",
+        "Trials of a grid that was declared before, and what one of them was selected by; gold has no part in it.",
     ),
     (Section::Other, "Other measurements", "Measured, and not described in this report."),
 ];

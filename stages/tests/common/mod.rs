@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod report;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Mutex};
 
 use serde_json::Value;

@@ -9,7 +9,7 @@ use super::{
 };
 
 const LEFT: f64 = 40.0;
-const RIGHT: f64 = 96.0;
+const RIGHT: f64 = 128.0;
 const ROW: f64 = 17.0;
 const HEAD: f64 = 20.0;
 

@@ -33,6 +33,8 @@ pub struct Page {
     pub resamples: usize,
     /// What is corrected together.
     pub families: Vec<Family>,
+    /// The arms whose pairs are in the pictures of win rates, in words; empty if all are.
+    pub highlight: String,
     /// Whether any claim has seeds for a difference of 5 points.
     pub asks_for_seeds: bool,
 }
@@ -96,13 +98,16 @@ pub struct ArmView {
 pub struct TaskView {
     pub name: String,
     pub id: String,
-    /// The arms that are drawn in the pictures.
-    pub legend: Vec<ArmView>,
     pub tables: Vec<Table>,
-    /// Win rates and gold against KL.
+    /// Win rates and gold against KL, and the arms in these pictures.
     pub outcomes: Vec<Chart>,
-    /// Curves of training.
+    pub compared: Vec<ArmView>,
+    /// Gold and proxy reward along training, and the arms in these pictures.
+    pub overoptimization: Vec<Chart>,
+    pub overoptimized: Vec<ArmView>,
+    /// Curves of training, and the arms that share a picture.
     pub training: Vec<Chart>,
+    pub trained: Vec<ArmView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -140,6 +145,7 @@ impl Page {
             confidence: format!("{}\u{a0}%", rounded(100.0 * params.confidence, 1).trim_end_matches(".0")),
             resamples: params.resamples,
             families: families(&params.claims, findings),
+            highlight: highlight(params, &arms).join(", "),
         }
     }
 }
@@ -153,6 +159,11 @@ fn arm(params: &Params, i: usize, name: &str) -> ArmView {
     ArmView { name: name.into(), about: about.unwrap_or_default(), swatch: chart::swatch(Series(i)) }
 }
 
+/// What is to be highlighted, as far as it was measured.
+fn highlight(params: &Params, arms: &[String]) -> Vec<String> {
+    params.highlight.iter().filter(|a| arms.contains(a)).cloned().collect()
+}
+
 fn tasks(
     params: &Params,
     all: &Observations,
@@ -163,13 +174,25 @@ fn tasks(
     let mut names = all.tasks.clone();
     let more: Vec<String> = curves.tasks().filter(|t| !names.contains(t)).cloned().collect();
     names.extend(more);
+    let highlight = &highlight(params, arms);
     let view = |(i, name): (usize, String)| {
         let id = format!("task-{}", i + 1);
-        let pictures = pictures::Pictures { id: &id, task: &name, all, curves, results, arms };
-        let (outcomes, training) = (pictures.outcomes(), pictures.training());
-        let drawn = arms.iter().enumerate().filter(|(_, a)| pictures.shares_a_picture(a));
-        let legend = drawn.map(|(i, a)| arm(params, i, a)).collect();
-        TaskView { tables: tables(&name, all, results), legend, outcomes, training, id, name }
+        let pictures = pictures::Pictures { id: &id, task: &name, all, curves, results, arms, highlight };
+        let of = |drawn: &dyn Fn(&str) -> bool| {
+            let drawn = arms.iter().enumerate().filter(|(_, a)| drawn(a));
+            drawn.map(|(i, a)| arm(params, i, a)).collect()
+        };
+        TaskView {
+            tables: tables(&name, all, results),
+            compared: of(&|a| pictures.is_compared(a)),
+            outcomes: pictures.outcomes(),
+            overoptimized: of(&|a| pictures.is_overoptimized(a)),
+            overoptimization: pictures.overoptimization(),
+            trained: of(&|a| pictures.is_trained(a)),
+            training: pictures.training(),
+            id: id.clone(),
+            name: name.clone(),
+        }
     };
     names.into_iter().enumerate().map(view).collect()
 }
@@ -278,7 +301,7 @@ impl ClaimView {
 impl FindingView {
     fn of(claim: &Claim, finding: &Finding) -> Self {
         let unit = claim.expect.unit();
-        let of = |text: fn(&Measured, super::metric::Unit) -> String| {
+        let of = |text: fn(&Measured, super::unit::Unit) -> String| {
             finding.measured.as_ref().map(|m| text(m, unit)).unwrap_or_default()
         };
         Self {

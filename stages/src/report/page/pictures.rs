@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::metric::Unit;
 use crate::report::{
     chart::{Chart, Group, Interval, Labels, Line, Series, forest, lines, scatter},
     curves::{Curve, Curves},
@@ -10,9 +9,14 @@ use crate::report::{
     observations::{Cell, Observations},
     results::Results,
     tables::{range, split_rank, split_title},
+    unit::Unit,
     words::list,
 };
 use crate::statistics::{Estimate, Sample, Seed};
+
+mod overoptimization;
+
+const KL: &str = "KL to the reference, nats";
 
 /// The curves of PPO that are shown, with their titles and units.
 const CURVES: [(&str, &str, &str); 4] = [
@@ -30,6 +34,8 @@ pub struct Pictures<'a> {
     pub curves: &'a Curves,
     pub results: &'a Results,
     pub arms: &'a [String],
+    /// The arms whose pairs are in the picture of win rates; all if there are none.
+    pub highlight: &'a [String],
 }
 
 impl Pictures<'_> {
@@ -62,19 +68,28 @@ impl Pictures<'_> {
         ppo.chain(self.reward_against_kl()).chain(losses).collect()
     }
 
-    /// Whether the arm is in a picture together with others, and so needs a legend.
-    pub fn shares_a_picture(&self, arm: &str) -> bool {
+    /// Whether the arm is in a picture of outcomes.
+    pub fn is_compared(&self, arm: &str) -> bool {
         let of_outcomes = |c: &Cell| c.metric == "gold" || opponent(&c.metric).is_some();
         self.all.cells.keys().any(|c| c.task == self.task && c.arm == arm && of_outcomes(c))
-            || CURVES.iter().any(|(m, ..)| self.curves.of(self.task, m).is_some_and(|c| c.contains_key(arm)))
     }
 
-    /// Each pair of arms once: the later one against the earlier one, where both directions were measured.
+    /// Whether the arm is in a picture of training together with others. Losses have a picture each.
+    pub fn is_trained(&self, arm: &str) -> bool {
+        CURVES.iter().any(|(m, ..)| self.curves.of(self.task, m).is_some_and(|c| c.contains_key(arm)))
+    }
+
+    /// Each pair of arms once, if one of them is to be seen: the later one against the earlier one, where both
+    /// directions were measured.
     fn win_rates(&self, splits: &[&str]) -> Option<Chart> {
         let place = |arm: &str| self.arms.iter().position(|a| a == arm);
+        let seen = |arm: &str| self.highlight.is_empty() || self.highlight.iter().any(|a| a == arm);
         let mut pairs: Vec<(&String, &str, &String)> = vec![];
         for cell in self.all.cells.keys().filter(|c| c.task == self.task) {
             let Some(other) = opponent(&cell.metric) else { continue };
+            if !seen(&cell.arm) && !seen(other) {
+                continue;
+            }
             let mirrored = self.all.cells.keys().any(|c| {
                 c.task == self.task && c.arm == other && opponent(&c.metric) == Some(cell.arm.as_str())
             });
@@ -119,27 +134,27 @@ impl Pictures<'_> {
         }
         let title = format!("Gold against KL, {}", split_title(split));
         let id = format!("gold-{}", split_rank(split).0);
-        let labels = self.labels(&id, &title, "KL to the reference, nats", "gold score", arms);
+        let labels = self.labels(&id, &title, KL, "gold score", arms);
         (!groups.is_empty()).then(|| scatter(&labels, &groups))
     }
 
     /// Mean reward at each update against the mean KL at the same update.
     fn reward_against_kl(&self) -> Option<Chart> {
         let (rewards, kls) = (self.curves.of(self.task, "reward")?, self.curves.of(self.task, "kl")?);
-        let mut drawn = vec![];
-        for (arm, reward) in rewards {
-            let Some(kl) = kls.get(arm) else { continue };
-            let join = |y: &BTreeMap<u32, f64>, x: &BTreeMap<u32, f64>| -> Vec<(f64, f64)> {
-                y.iter().filter_map(|(step, y)| Some((*x.get(step)?, *y))).collect()
-            };
-            let seeds = reward.iter().filter_map(|(seed, y)| Some(join(y, kl.get(seed)?)));
-            let (seeds, mean) = (seeds.collect(), join(&mean(reward), &mean(kl)));
-            drawn.push(Line { series: self.series(arm), seeds, mean });
-        }
+        let arms = rewards.iter().filter_map(|(arm, reward)| Some((arm, reward, kls.get(arm)?)));
+        let drawn: Vec<Line> = arms.map(|(arm, reward, kl)| self.path(arm, reward, kl, |kl| kl)).collect();
         let title = "Reward against KL in training";
-        let labels =
-            self.labels("path", title, "KL to the reference, nats", "reward as PPO sees it", rewards.keys());
+        let labels = self.labels("path", title, KL, "reward as PPO sees it", rewards.keys());
         (!drawn.is_empty()).then(|| lines(&labels, &drawn))
+    }
+
+    /// One curve against another at the same steps.
+    fn path(&self, arm: &str, y: &Curve, x: &Curve, place: fn(f64) -> f64) -> Line {
+        let join = |y: &BTreeMap<u32, f64>, x: &BTreeMap<u32, f64>| -> Vec<(f64, f64)> {
+            y.iter().filter_map(|(step, y)| Some((place(*x.get(step)?), *y))).collect()
+        };
+        let seeds = y.iter().filter_map(|(seed, y)| Some(join(y, x.get(seed)?)));
+        Line { series: self.series(arm), seeds: seeds.collect(), mean: join(&mean(y), &mean(x)) }
     }
 
     fn line(&self, arm: &str, curve: &Curve) -> Line {
