@@ -82,7 +82,8 @@ pub fn params(
     }
     (kind.canonical)(merged(&sources)).map_err(|e| {
         let path = origin(&sources, kind, &e).path.iter().map(String::as_str);
-        let path = path.chain(e.path.split(['.', '[', ']'])).filter(|part| !part.is_empty()).map(String::from);
+        let path =
+            path.chain(e.path.split(['.', '[', ']'])).filter(|part| !part.is_empty()).map(String::from);
         let error = document.refusal(path.collect(), &e.message);
         Error { hint: e.hint.or(error.hint), ..error }
     })

@@ -195,6 +195,7 @@ mod tests {
                 harmful_content: false,
                 length: n,
                 ideal_length: n,
+                recall: None,
                 wrong_words,
             };
             let episode = Episode { prompt: vec![0], response: vec![1; n + 1], ended: true };

@@ -103,7 +103,7 @@ pub struct TaskView {
     pub outcomes: Vec<Chart>,
     pub compared: Vec<ArmView>,
     /// Gold and proxy reward along training, and the arms in these pictures.
-    pub overoptimization: Vec<Chart>,
+    pub along_kl: Vec<Chart>,
     pub overoptimized: Vec<ArmView>,
     /// Curves of training, and the arms that share a picture.
     pub training: Vec<Chart>,
@@ -187,7 +187,7 @@ fn tasks(
             compared: of(&|a| pictures.is_compared(a)),
             outcomes: pictures.outcomes(),
             overoptimized: of(&|a| pictures.is_overoptimized(a)),
-            overoptimization: pictures.overoptimization(),
+            along_kl: pictures.along_kl(),
             trained: of(&|a| pictures.is_trained(a)),
             training: pictures.training(),
             id: id.clone(),

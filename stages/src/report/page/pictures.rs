@@ -14,7 +14,7 @@ use crate::report::{
 };
 use crate::statistics::{Estimate, Sample, Seed};
 
-mod overoptimization;
+mod along_kl;
 
 const KL: &str = "KL to the reference, nats";
 

@@ -15,7 +15,7 @@ const X: &str = "square root of KL to the reference, \u{221a}nats";
 
 impl Pictures<'_> {
     /// The curves of stage `overoptimization`, split by split.
-    pub fn overoptimization(&self) -> Vec<Chart> {
+    pub fn along_kl(&self) -> Vec<Chart> {
         let of_split = |split: &str| {
             let of = split_title(split);
             [
