@@ -32,6 +32,11 @@ refuse!(unknown_stage_kind, ("uses: sft", "uses: stf"), &[]);
 refuse!(unknown_axis, ("over: [seed]", "over: [sede]"), &[]);
 refuse!(unknown_parameter, ("steps: 30", "stpes: 30"), &[]);
 refuse!(parameter_of_the_wrong_type, ("steps: 30", "steps: many"), &[]);
+refuse!(
+    unknown_parameter_in_a_list,
+    ("{ title: A tiny experiment }", "{ claims: [{ name: a, text: b, expcet: {} }] }"),
+    &[]
+);
 refuse!(parameter_out_of_range, ("steps: 30", "steps: 0"), &[]);
 refuse!(unknown_world, ("world: summary, demonstrations", "world: sumary, demonstrations"), &[]);
 refuse!(unknown_axis_in_a_parameter, ("ppo-${objective}", "ppo-${objectiv}"), &[]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{params::Params, words::list};
+use super::{metric::opponent, params::Params, words::list};
 use crate::{
     contract::{Artifact, Context, StageError},
     dataset::{self, Measurement},
@@ -103,6 +103,10 @@ impl Observations {
             format!("there is no task `{task}` among {}", list(|c| &c.task, &|_| true))
         } else if !self.cells.keys().any(of_arm) {
             format!("there is no arm `{arm}` among {}", list(|c| &c.arm, &in_task))
+        } else if let Some(other) = opponent(metric)
+            && !self.cells.keys().any(|c| in_task(c) && c.arm == other)
+        {
+            format!("there is no arm `{other}` among {}", list(|c| &c.arm, &in_task))
         } else if !self.cells.keys().any(of_metric) {
             format!("arm `{arm}` has no metric `{metric}` among {}", list(|c| &c.metric, &of_arm))
         } else {

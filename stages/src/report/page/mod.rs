@@ -65,6 +65,8 @@ pub struct ClaimView {
     pub refuted_if: String,
     /// Whether it is about a share, so that the seeds for a difference of 5 points can be told.
     pub of_share: bool,
+    /// Why nothing was tested, where that is so everywhere for want of measurements; else empty.
+    pub unmeasured: String,
     pub findings: Vec<FindingView>,
 }
 
@@ -293,9 +295,21 @@ impl ClaimView {
             requires: claim.requires.iter().map(Comparison::words).collect(),
             refuted_if: claim.refuted_if.clone(),
             of_share: claim.expect.unit().is_share(),
+            unmeasured: unmeasured(findings),
             findings: findings.iter().map(|f| FindingView::of(claim, f)).collect(),
         }
     }
+}
+
+/// The reasons, each once, if none of the findings could be measured.
+fn unmeasured(findings: &[Finding]) -> String {
+    if findings.iter().any(|f| f.measured.is_some()) {
+        return String::new();
+    }
+    let mut reasons: Vec<&str> = findings.iter().map(|f| f.reason.as_str()).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    reasons.join("; ")
 }
 
 impl FindingView {
