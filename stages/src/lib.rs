@@ -16,6 +16,7 @@ pub mod judge;
 pub mod match_kl;
 pub mod oracle;
 pub mod overoptimization;
+mod pairing;
 pub mod ppo;
 pub mod ppo_gold;
 pub mod preferences;

@@ -14,6 +14,7 @@ use crate::{
     dataset::{self, Demonstration, Measurement, Pair, Use},
     episode::{Decoding, Episode, answer},
     oracle::{self, Oracle, Verdict},
+    pairing::Pairing,
     text::Policy,
 };
 
@@ -52,20 +53,6 @@ pub struct Params {
 
 fn one() -> f32 {
     1.0
-}
-
-/// Which responses make a pair.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pairing {
-    /// The best and the worst, as the annotator ranks them all.
-    #[default]
-    Extremes,
-    /// The two with the smallest edit distance, in tokens: a correction is then a small one.
-    Nearest,
-    /// The best, and of the worse half, as the annotator ranks them all, the one that is nearest to it: a small
-    /// correction that counts.
-    NearBest,
 }
 
 fn default_candidates() -> usize {
@@ -158,19 +145,12 @@ impl Stage for Preferences {
             if candidates.len() < 2 {
                 continue;
             }
-            if params.pairing == Pairing::Nearest {
-                candidates = nearest(&candidates).into();
-            }
+            let candidates = params.pairing.asked(candidates);
             let texts =
                 candidates.iter().map(|e| policy.codec.text(&e.response)).collect::<Result<Vec<_>, _>>()?;
             let verdicts: Vec<Verdict> = texts.iter().map(|t| oracle.score(&prompt.prompt, t)).collect();
             let ranking = annotator.rank(&verdicts, &mut rng);
-            let (best, worse) = (ranking[0], &ranking[ranking.len() / 2..]);
-            let distance = |i: &usize| edits(candidates[best], candidates[*i]);
-            let worst = match params.pairing {
-                Pairing::NearBest => *worse.iter().min_by_key(|i| distance(i)).unwrap_or(&best),
-                Pairing::Extremes | Pairing::Nearest => ranking[ranking.len() - 1],
-            };
+            let (best, worst) = params.pairing.of(&ranking, &candidates);
             let (best, worst) = if annotator.flips(&mut rng) { (worst, best) } else { (best, worst) };
             let (chosen, rejected) = (texts[best].clone(), texts[worst].clone());
             let (c, r) = (&verdicts[best], &verdicts[worst]);
@@ -193,15 +173,4 @@ impl Stage for Preferences {
         dataset::write(&ctx.output("chosen"), &chosen)?;
         Ok(dataset::write(&ctx.output("audit"), &audit)?)
     }
-}
-
-/// The two different responses with the smallest edit distance; of equals the first.
-fn nearest<'a>(candidates: &[&'a Episode]) -> [&'a Episode; 2] {
-    let pairs = (0..candidates.len()).flat_map(|j| (0..j).map(move |i| [candidates[i], candidates[j]]));
-    pairs.min_by_key(|[a, b]| edits(a, b)).unwrap_or([candidates[0]; 2])
-}
-
-/// The edit distance of two responses, in tokens.
-fn edits(a: &Episode, b: &Episode) -> usize {
-    strsim::generic_levenshtein(&a.response, &b.response)
 }
