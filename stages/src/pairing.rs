@@ -20,7 +20,7 @@ pub enum Pairing {
 
 impl Pairing {
     /// The responses that the annotator is asked to rank, of two or more different ones.
-    pub fn asked<'a>(self, candidates: Vec<&'a Episode>) -> Vec<&'a Episode> {
+    pub fn asked(self, candidates: Vec<&Episode>) -> Vec<&Episode> {
         if self != Self::Nearest {
             return candidates;
         }
