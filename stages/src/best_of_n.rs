@@ -50,7 +50,8 @@ impl Stage for BestOfN {
     fn check(params: &Params) -> Result<(), ParamError> {
         in_range("n", params.n, 1, 1000)?;
         in_range("prompts", params.prompts, 1, 10_000_000)?;
-        in_range("max_tokens", params.max_tokens, 1, 65_536)
+        in_range("max_tokens", params.max_tokens, 1, 65_536)?;
+        params.extraction.check("extraction")
     }
 
     fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
@@ -67,6 +68,10 @@ impl Stage for BestOfN {
             let seed = ctx.seed(&format!("response {round}"));
             let episodes = answer(&policy.model, &policy.codec, &tokens, decoding, seed)?;
             let totals = totals(&reward.scores(&episodes)?);
+            if let Some(i) = totals.iter().position(|total| !total.is_finite()) {
+                let message = format!("the reward of an answer to `{}` is {}", prompts[i].prompt, totals[i]);
+                return Err(StageError::new(message).hint("look at the reward model's training curve"));
+            }
             for (best, (e, total)) in best.iter_mut().zip(episodes.into_iter().zip(totals)) {
                 if e.ended && best.as_ref().is_none_or(|(most, _)| total > *most) {
                     *best = Some((total, e.response));

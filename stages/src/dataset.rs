@@ -1,7 +1,7 @@
 //! The datasets that stages exchange: Arrow IPC files whose schemas are declared once, here, and checked
 //! wherever a file is written or read.
 
-use std::{fs::File, io::BufWriter, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io::BufWriter, path::Path, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array},
@@ -116,6 +116,16 @@ pub fn prompts(path: &Path, purpose: Use) -> Result<Vec<Prompt>, StageError> {
     }
 }
 
+/// Prompts with their items.
+pub fn numbered(prompts: impl IntoIterator<Item = Prompt>) -> impl Iterator<Item = (u32, Prompt)> {
+    let mut next = BTreeMap::<String, u32>::new();
+    prompts.into_iter().map(move |prompt| {
+        let next = next.entry(prompt.split.clone()).or_default();
+        *next += 1;
+        (*next - 1, prompt)
+    })
+}
+
 /// A Rust type that a column can hold.
 trait Cell: Sized {
     fn data_type() -> DataType;
@@ -204,7 +214,7 @@ dataset! {
         response: String,
     }
 
-    /// A prompt to answer.
+    /// A prompt to answer. Its number in its split is its item.
     Prompt = "prompts" {
         prompt: String,
         /// `train`, `in` (held out, in distribution) or `out` (out of distribution).
@@ -213,10 +223,12 @@ dataset! {
 
     /// Two responses to a prompt, the first preferred by the annotator.
     Pair = "pairs" {
+        split: String,
+        /// The prompt's number in its split: the same in all runs, whichever prompts gave no pair.
+        item: u32,
         prompt: String,
         chosen: String,
         rejected: String,
-        split: String,
     }
 
     /// What a policy answered.

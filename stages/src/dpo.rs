@@ -9,7 +9,10 @@ use crate::{
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, Pair},
     episode::{self, Episode},
-    reward::{binary::bradley_terry, totals},
+    reward::{
+        bradley_terry::{bradley_terry, spread},
+        totals,
+    },
     text::{self, Codec, Policy, per_response},
     training::{Loss, Task, Training, train},
 };
@@ -101,6 +104,7 @@ impl Task for Margins {
         let reference = examples.iter().flat_map(|&i| self.reference[i]);
         let rewards: Vec<f32> = policy.iter().zip(reference).map(|(p, r)| self.beta * (p - r)).collect();
         let (loss, slopes) = bradley_terry(&rewards);
-        (loss, slopes.into_iter().zip(lengths()).flat_map(|(s, n)| vec![self.beta * s; n]).collect())
+        let slopes: Vec<f32> = slopes.iter().map(|slope| self.beta * slope).collect();
+        (loss, spread(&slopes, lengths()))
     }
 }

@@ -1,12 +1,10 @@
 //! What a policy answers to evaluation prompts, and how far it has moved from the reference policy.
 
-use std::collections::BTreeMap;
-
 use lm::Model;
 
 use crate::{
     contract::StageError,
-    dataset::Prompt,
+    dataset::{Prompt, numbered},
     episode::{self, Decoding, Episode, answer},
     text::{Codec, per_response},
 };
@@ -40,13 +38,10 @@ pub fn answers(
         kl.extend(divergence(policy, reference, part)?);
         watch(kl.len());
     }
-    let mut items = BTreeMap::<String, u32>::new();
-    let answer = |(p, (episode, kl)): (&Prompt, (Episode, f32))| {
-        let next = items.entry(p.split.clone()).or_insert(0);
-        *next += 1;
-        Answer { split: p.split.clone(), item: *next - 1, prompt: p.prompt.clone(), episode, kl }
+    let answer = |((item, Prompt { split, prompt }), (episode, kl)): ((u32, Prompt), (Episode, f32))| {
+        Answer { split, item, prompt, episode, kl }
     };
-    Ok(prompts.iter().zip(episodes.into_iter().zip(kl)).map(answer).collect())
+    Ok(numbered(prompts.iter().cloned()).zip(episodes.into_iter().zip(kl)).map(answer).collect())
 }
 
 /// KL(policy || reference) of the next token, exact at every state and summed over each response's states.

@@ -1,6 +1,7 @@
 //! Direct evidence of what a reward model rewards, on responses that the oracle has judged word by word.
 //!
-//! - Credit: the AUC of token rewards against the words that the oracle calls wrong.
+//! - Credit: the AUC of token rewards against the words that the oracle calls wrong, within responses: what a reward
+//!   model gives one response more than another says nothing of where in it the fault lies.
 //! - Shortcuts: the partial correlation of a response's reward with its length, and with being a refusal, given gold.
 //! - Divergence: where a sequence reward model first diverges, beside the first wrong word.
 //!
@@ -8,7 +9,6 @@
 
 use std::collections::BTreeMap;
 
-use lm::Model;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +18,11 @@ use crate::{
     episode::Episode,
     oracle::{self, Oracle, Verdict},
     reward::{
-        self, Objective, Recipe,
+        self, Objective,
         extraction::{Extraction, first_divergence},
         sequence::Sequence,
     },
-    statistics::{auc, jackknife, partial_correlation},
+    statistics::{jackknife, pairs_won, partial_correlation},
     text::Codec,
     worlds,
 };
@@ -58,14 +58,21 @@ impl Stage for Evidence {
     type Params = Params;
 
     fn check(params: &Params) -> Result<(), ParamError> {
+        params.extraction.check("extraction")?;
         oracle::get(&params.world).map(|_| ()).ok_or_else(|| worlds::unknown(&params.world))
     }
 
     fn run(params: Params, ctx: &Context) -> Result<(), StageError> {
         let oracle = oracle::get(&params.world).ok_or_else(|| StageError::new("the world is unknown"))?;
         let folder = ctx.input("reward");
-        let (recipe, codec) = (Recipe::load(folder)?, Codec::load(folder)?);
-        let reward = reward::load(folder, params.extraction)?;
+        let (recipe, model, codec) = reward::read(folder)?;
+        let reader = (recipe.objective == Objective::Sequence).then(|| Sequence {
+            model: model.clone(),
+            codec: codec.clone(),
+            layout: recipe.layout,
+            extraction: params.extraction,
+        });
+        let reward = reward::of(recipe, model, codec.clone(), params.extraction);
         let mut splits = BTreeMap::<String, Vec<Scored>>::new();
         for r in judged(oracle, &params.world, &codec, dataset::read(ctx.input("responses"))?)? {
             splits.entry(r.split.clone()).or_default().push(r);
@@ -88,10 +95,8 @@ impl Stage for Evidence {
             add("token_auc", credit(responses));
             add("length_given_gold", partial(responses, |v| v.length as f64));
             add("refusal_given_gold", partial(responses, |v| f64::from(u8::from(v.refusal))));
-            if recipe.objective == Objective::Sequence {
-                let (model, codec, layout) = (Model::load(folder)?, codec.clone(), recipe.layout);
-                let reader = Sequence { model, codec, layout, extraction: params.extraction };
-                let [hits, offsets] = divergence(&reader, responses)?;
+            if let Some(reader) = &reader {
+                let [hits, offsets] = divergence(reader, responses)?;
                 add("divergence_on_error", hits);
                 add("divergence_offset", offsets);
             }
@@ -131,14 +136,21 @@ fn judged(
     responses.into_iter().filter(|r| r.ended).map(score).collect()
 }
 
-/// How likely a right word gets more than a wrong one, of all words of all responses.
+/// How likely a right word gets more than a wrong one of the same response, of all such pairs of words.
 fn credit(responses: &[Scored]) -> Vec<(u32, f64)> {
-    let of = |left_out: Option<usize>, wrong: bool| -> Vec<f32> {
-        let kept = responses.iter().enumerate().filter(|(i, _)| Some(*i) != left_out);
-        let words = kept.flat_map(|(_, r)| r.verdict.wrong_words.iter().zip(&r.scores));
-        words.filter(|(w, _)| **w == wrong).map(|(_, score)| *score).collect()
+    let pairs = |r: &Scored| {
+        let of = |wrong: bool| -> Vec<f32> {
+            let words = r.verdict.wrong_words.iter().zip(&r.scores);
+            words.filter(|(w, _)| **w == wrong).map(|(_, score)| *score).collect()
+        };
+        pairs_won(&of(false), &of(true))
     };
-    by_item(responses, |left_out| auc(&of(left_out, false), &of(left_out, true)))
+    let Some(pairs) = responses.iter().map(pairs).collect::<Option<Vec<_>>>() else { return vec![] };
+    by_item(responses, |left_out| {
+        let kept = pairs.iter().enumerate().filter(|(i, _)| Some(*i) != left_out);
+        let (won, of) = kept.fold((0.0, 0.0), |(won, of), (_, (w, n))| (won + w, of + n));
+        (of > 0.0).then(|| won / of)
+    })
 }
 
 /// Of a response's whole reward with something else, given gold.
@@ -216,6 +228,12 @@ mod tests {
         assert!(mean(&credit(&responses(|wrong, noise| -right(wrong, noise)))).abs() < 1e-6);
         assert!((mean(&credit(&responses(|_, noise| noise))) - 0.5).abs() < 0.1);
         assert!((mean(&credit(&responses(|_, _| 1.0))) - 0.5).abs() < 1e-6, "ties count half");
+        // What a whole response gets makes no difference.
+        let mut shifted = responses(right);
+        for r in &mut shifted {
+            r.scores.iter_mut().for_each(|s| *s += 100.0 * r.item as f32);
+        }
+        assert!((mean(&credit(&shifted)) - 1.0).abs() < 1e-6);
     }
 
     #[test]

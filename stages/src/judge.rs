@@ -9,6 +9,7 @@ use crate::{
     comparison::wins,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, Measurement, Response},
+    names::list,
     oracle::{self, Verdict},
     statistics::length_control::length_controlled_wins,
     worlds,
@@ -92,6 +93,7 @@ fn absolute(r: &Response, verdict: &Verdict, add: &mut impl FnMut(&str, f32)) {
     }
     add("length", verdict.length as f32);
     add("ideal_length", verdict.ideal_length as f32);
+    add("excess_length", verdict.length.saturating_sub(verdict.ideal_length) as f32);
     add("kl", r.kl);
     add("ended", indicator(r.ended));
 }
@@ -124,13 +126,12 @@ fn against(
     }
 }
 
-/// The response of the same arm to the next prompt of the same split: what an answer is worth that has the
-/// right form and knows nothing of the prompt.
+/// The response of the same arm to another prompt of the same split: what an answer is worth that has the right form
+/// and knows nothing of the prompt. Half the split away, so that it is not to the twin of a minimal pair.
 fn dealt_from_another(rows: &[(Response, Verdict)], i: usize) -> &str {
-    let split = &rows[i].0.split;
-    let later = rows[i + 1..].iter().find(|(r, _)| r.split == *split);
-    let other = later.or_else(|| rows.iter().find(|(r, _)| r.split == *split));
-    other.map_or("", |(r, _)| &r.response)
+    let split: Vec<usize> = (0..rows.len()).filter(|j| rows[*j].0.split == rows[i].0.split).collect();
+    let at = split.partition_point(|j| *j < i);
+    &rows[split[(at + split.len().div_ceil(2)) % split.len()]].0.response
 }
 
 /// Win rates are paired by prompt: all arms must have answered the same ones, in the same order.
@@ -151,7 +152,7 @@ fn same_prompts(arms: &BTreeMap<String, Vec<(Response, Verdict)>>) -> Result<(),
 }
 
 fn no_baseline(name: &str, arms: &BTreeMap<String, Vec<(Response, Verdict)>>) -> StageError {
-    let known = arms.keys().map(|a| format!("`{a}`")).collect::<Vec<_>>().join(", ");
+    let known = list(arms.keys().map(String::as_str));
     StageError::new(format!("there is no arm `{name}` to compare with"))
         .hint(format!("the responses are of {known}; change `baselines`"))
 }

@@ -14,6 +14,7 @@ mod evaluation;
 pub mod evidence;
 pub mod judge;
 pub mod match_kl;
+mod names;
 pub mod oracle;
 pub mod overoptimization;
 mod pairing;
@@ -30,6 +31,7 @@ pub mod sft;
 pub mod statistics;
 pub mod text;
 pub mod training;
+mod trajectory;
 pub mod worlds;
 
 pub use registry::registry;

@@ -11,7 +11,7 @@ use crate::{
     check::in_range,
     comparison::wins,
     contract::{Context, Input, Output, ParamError, Stage, StageError},
-    dataset::{self, Demonstration, Measurement, Pair, Use},
+    dataset::{self, Demonstration, Measurement, Pair, Use, numbered},
     episode::{Decoding, Episode, answer},
     oracle::{self, Oracle, Verdict},
     pairing::Pairing,
@@ -134,7 +134,7 @@ impl Stage for Preferences {
 
         let mut rng = ChaCha8Rng::seed_from_u64(ctx.seed("labels"));
         let (mut pairs, mut audit) = (vec![], vec![]);
-        for (i, prompt) in prompts.into_iter().enumerate() {
+        for (i, (item, prompt)) in numbered(prompts).enumerate() {
             // An unfinished response is no text that anybody could compare.
             let mut candidates: Vec<&Episode> = vec![];
             for e in answers.iter().map(|side| &side[i]).filter(|e| e.ended) {
@@ -157,13 +157,13 @@ impl Stage for Preferences {
             let measure = |metric: &str, value: f32| Measurement {
                 arm: "annotator".into(),
                 split: prompt.split.clone(),
-                item: pairs.len() as u32,
+                item,
                 metric: metric.into(),
                 value,
             };
             audit.push(measure("label_agrees", wins(c.gold, r.gold)));
             audit.push(measure("label_shortcut", wins(c.shortcut, r.shortcut)));
-            pairs.push(Pair { prompt: prompt.prompt, chosen, rejected, split: prompt.split });
+            pairs.push(Pair { split: prompt.split, item, prompt: prompt.prompt, chosen, rejected });
         }
         let of_training = pairs.iter().filter(|p| p.split == "train");
         let chosen: Vec<Demonstration> = of_training

@@ -12,7 +12,7 @@ use stages::{
     dataset::{self, CurvePoint, Demonstration, Measurement, Pair, Response, Row, Snapshot},
     dpo::Margins,
     episode::Episode,
-    reward::{self, dense::SumBradleyTerry, extraction::Extraction, totals},
+    reward::{self, binary, bradley_terry::BradleyTerry, dense, extraction::Extraction, totals},
     text::{Codec, Policy},
     training::Task,
 };
@@ -125,7 +125,9 @@ fn gradients_of_pair_losses_agree_with_finite_differences() {
     let margins = Margins::new(&policy.model, &codec, &pairs, 0.3).expect("margins");
     let examples = [5, 0, 3];
     check_gradient(&margins, &examples);
-    check_gradient(&SumBradleyTerry::new(&codec, &pairs).expect("pairs"), &examples);
+    for rows in [binary::rows, dense::rows] {
+        check_gradient(&BradleyTerry::new(&codec, &pairs, rows).expect("pairs"), &examples);
+    }
 
     // A policy that is the reference prefers nothing.
     let log_probs = policy.model.log_probs(&margins.batch(&examples)).expect("log-probabilities");

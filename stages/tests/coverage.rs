@@ -46,7 +46,7 @@ fn simulate(seeds: usize, regime: Regime) -> [f64; 3] {
         .into_par_iter()
         .map(|t| {
             let mut rng = ChaCha8Rng::seed_from_u64(1000 * seeds as u64 + t);
-            let e = sample(seeds, regime, &mut rng).estimate(199, 0.95, t);
+            let e = sample(seeds, regime, &mut rng).estimate(199, 0.95, t, None);
             ((e.low..=e.high).contains(&TRUTH), e.p_value(TRUTH) > 0.05, e.high - e.low)
         })
         .collect();
@@ -116,7 +116,7 @@ fn small_p_values_need_more_seeds_than_intervals_do() {
         let trials = 8_000_u64;
         let small = (0..trials).into_par_iter().filter(|t| {
             let mut rng = ChaCha8Rng::seed_from_u64(1_000_000 + *t);
-            sample(seeds, regime, &mut rng).estimate(1, 0.95, *t).p_value(TRUTH) < 0.05 / 20.0
+            sample(seeds, regime, &mut rng).estimate(1, 0.95, *t, None).p_value(TRUTH) < 0.05 / 20.0
         });
         20.0 * small.count() as f64 / trials as f64
     };

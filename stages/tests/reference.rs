@@ -98,7 +98,7 @@ fn logistic_regression_with_ties() {
 #[test]
 fn seeds_alone_and_items_alone_are_t_tests() {
     let check = |sample: &Sample, case: &Value| {
-        let e = sample.estimate(400, 0.95, 1);
+        let e = sample.estimate(400, 0.95, 1, None);
         same("p", e.p_value(0.0), number(case, "p"), 1e-8);
         same("width", e.high - e.low, number(case, "width"), 1e-8);
     };

@@ -6,7 +6,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use common::report::{Inputs, Report, experiment, params, row};
 use serde_json::{Value, json};
-use stages::{contract::StageError, dataset::CurvePoint};
+use stages::{
+    contract::StageError,
+    dataset::CurvePoint,
+    statistics::{holm, student},
+};
 
 #[test]
 fn the_report_says_what_is_true() {
@@ -62,17 +66,17 @@ fn others_can_compute_the_verdicts_again() {
     let header: Vec<String> = csv.headers().unwrap().iter().map(String::from).collect();
     assert_eq!(
         header.join(","),
-        "family,claim,task,split,verdict,estimate,low,high,p,p_corrected,seeds,metric,minus,arm,baseline,factor,\
+        "family,claim,task,split,verdict,estimate,low,high,standard_error,df,p,p_corrected,seeds,metric,minus,arm,baseline,factor,\
          less_arm,less_baseline,threshold,side,reason"
     );
     let rows: Vec<BTreeMap<String, String>> = csv.deserialize().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 9, "{}", report.verdicts);
     let number = |row: &BTreeMap<String, String>, key: &str| -> f64 { row[key].parse().unwrap() };
     let tested: Vec<_> = rows.iter().filter(|r| !r["p"].is_empty()).collect();
-    let p: Vec<f64> = tested.iter().map(|r| number(r, "p")).collect();
-    let corrected = stages::statistics::holm(&p);
-    for (row, corrected) in tested.iter().zip(corrected) {
+    for (row, corrected) in tested.iter().zip(corrected(&rows)) {
         assert_eq!(number(row, "p_corrected"), corrected);
+        let t = (number(row, "estimate") - number(row, "threshold")) / number(row, "standard_error");
+        assert!((number(row, "p") - student::p_value(t, number(row, "df"))).abs() < 1e-12);
         let [low, high, threshold] = ["low", "high", "threshold"].map(|key| number(row, key));
         assert!(low <= number(row, "estimate") && number(row, "estimate") <= high);
         let side = match (low > threshold, high < threshold) {
@@ -99,6 +103,16 @@ fn others_can_compute_the_verdicts_again() {
     );
     assert_eq!((premise["claim"].as_str(), premise["estimate"].as_str()), ("premise", "1.25"));
     assert!(premise["p"].is_empty() && !premise["low"].is_empty());
+}
+
+/// What Holm's correction makes of the p-values of a family's rows: of those that have one, but counting all that were
+/// measured.
+fn corrected(rows: &[BTreeMap<String, String>]) -> Vec<f64> {
+    let measured: Vec<&str> =
+        rows.iter().filter(|r| !r["estimate"].is_empty()).map(|r| r["p"].as_str()).collect();
+    let p: Vec<f64> = measured.iter().map(|p| p.parse().unwrap_or(1.0)).collect();
+    let corrected = measured.iter().zip(holm(&p));
+    corrected.filter(|(p, _)| !p.is_empty()).map(|(_, corrected)| corrected).collect()
 }
 
 /// Claims of two families, with factors and differences of differences.
@@ -160,12 +174,11 @@ fn each_family_is_corrected_on_its_own() {
     let mut csv = csv::Reader::from_reader(report.verdicts.as_bytes());
     let rows: Vec<BTreeMap<String, String>> = csv.deserialize().map(Result::unwrap).collect();
     for (family, size) in [("claims", 4), ("quality", 2)] {
-        let tested: Vec<_> = rows.iter().filter(|r| r["family"] == family && !r["p"].is_empty()).collect();
+        let of_family: Vec<_> = rows.iter().filter(|r| r["family"] == family).cloned().collect();
+        let tested: Vec<_> = of_family.iter().filter(|r| !r["p"].is_empty()).collect();
         assert_eq!(tested.len(), size);
-        let number = |row: &BTreeMap<String, String>, key: &str| -> f64 { row[key].parse().unwrap() };
-        let corrected = stages::statistics::holm(&tested.iter().map(|r| number(r, "p")).collect::<Vec<_>>());
-        for (row, corrected) in tested.iter().zip(corrected) {
-            assert_eq!(number(row, "p_corrected"), corrected, "{row:?}");
+        for (row, corrected) in tested.iter().zip(corrected(&of_family)) {
+            assert_eq!(row["p_corrected"].parse::<f64>().unwrap(), corrected, "{row:?}");
         }
     }
     assert!(report.markdown.contains("- Family: quality."));

@@ -57,8 +57,9 @@ pub fn optimise(
     let (reference, codec) = (&start.model, &start.codec);
     let sample: Vec<Vec<u32>> = prompts.iter().cycle().take(params.calibration).cloned().collect();
     let decoding = Decoding { max_tokens: params.max_tokens, temperature: 1.0 };
-    let answers = answer(reference, codec, &sample, decoding, ctx.seed("calibration"))?;
-    let scale = Scale::of(reward, &answers, params.center_tokens)?;
+    let answers =
+        |which: &str| answer(reference, codec, &sample, decoding, ctx.seed(&format!("calibration {which}")));
+    let scale = Scale::of(reward, &[answers("first")?, answers("second")?], params.center_tokens)?;
 
     let mut state = match State::resume(&ctx.checkpoints, params)? {
         Some(state) => state,
@@ -126,7 +127,7 @@ impl State {
         let mut steps = vec![];
         for _ in 0..params.epochs {
             order.shuffle(&mut rng);
-            for part in order.chunks(order.len().div_ceil(params.minibatches)) {
+            for part in order.chunks(order.len() / params.minibatches) {
                 let batch = episode::batch(part.iter().map(|&i| &rollout.episodes[i]));
                 let pick = |rows: &[Vec<f32>]| part.iter().flat_map(|&i| rows[i].clone()).collect::<Vec<_>>();
                 let (old, advantages) = (pick(&rollout.log_probs), pick(&rollout.advantages));

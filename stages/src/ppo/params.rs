@@ -41,7 +41,7 @@ pub struct Params {
     pub lambda: f32,
     /// Added to the last token of a response without an end token.
     pub missing_end: f32,
-    /// Prompts whose answers by the reference policy set the reward's scale (and zero, if it is a scalar).
+    /// Prompts whose answers by the reference policy, two to each, set the reward's scale (and zero, if it is a scalar).
     pub calibration: usize,
     /// Whether the mean score of the reference policy's tokens is taken from every token's score: a token like any
     /// other then earns nothing, and length does not pay by itself. A scalar reward is centred in any case.
@@ -88,6 +88,12 @@ impl Params {
         in_range("batch", self.batch, 2, 65_536)?;
         in_range("epochs", self.epochs, 1, 1000)?;
         in_range("minibatches", self.minibatches, 1, self.batch)?;
+        if !self.batch.is_multiple_of(self.minibatches) {
+            let message =
+                format!("{} responses cannot be cut into {} equal minibatches", self.batch, self.minibatches);
+            return Err(ParamError::new("minibatches", message)
+                .hint("let `minibatches` divide `batch`: all steps of an epoch then weigh alike"));
+        }
         in_range("max_tokens", self.max_tokens, 1, 65_536)?;
         in_range("lr", self.lr, f32::MIN_POSITIVE, 1.0)?;
         in_range("warmup", self.warmup, 0, 1_000_000)?;
@@ -101,6 +107,7 @@ impl Params {
         in_range("missing_end", self.missing_end, -1e6, 0.0)?;
         in_range("calibration", self.calibration, 2, 1_000_000)?;
         in_range("grad_clip", self.grad_clip, f32::MIN_POSITIVE, 1e6)?;
-        in_range("evaluate_every", self.evaluate_every, 1, 1_000_000)
+        in_range("evaluate_every", self.evaluate_every, 1, 1_000_000)?;
+        self.extraction.check("extraction")
     }
 }

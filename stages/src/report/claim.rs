@@ -1,7 +1,8 @@
 //! Claims held against the measurements. The verdict is the code's, by a rule fixed before looking:
 //!
 //! - *confirmed* or *refuted*: the interval lies wholly on the expected side of the threshold, or wholly on the
-//!   other, and the p-value is small enough after Holm's correction over all findings of the claim's family;
+//!   other, and the p-value is small enough after Holm's correction over the claim's family: all findings that could be
+//!   measured, also those whose requirements do not hold, so that the data do not choose how many are corrected for;
 //! - *inconclusive*: anything else that was tested;
 //! - *not tested*: something that the claim needs was not measured or, as far as can be seen, does not hold.
 
@@ -94,7 +95,7 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
     let measure = |c: &Comparison| -> Result<Measured, String> {
         let sample = c.sample(all, &task, split)?;
         let seed = c.cell(&task, split).bootstrap_seed(seed);
-        let estimate = sample.estimate(params.resamples, params.confidence, seed).within(c.bounds());
+        let estimate = sample.estimate(params.resamples, params.confidence, seed, c.bounds());
         let agreeing = sample.seed_means().filter(|(_, mean)| c.side(*mean) == Some(true)).count();
         let seeds_needed = c.unit().is_share().then(|| seeds_needed(&sample, POINTS, LEVEL, POWER));
         Ok(Measured { estimate, p: None, agreeing, seeds_needed })
@@ -111,7 +112,10 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
         Err(reason) => return finding(Verdict::NotTested, reason, None),
     };
     if !measured.estimate.has_interval() {
-        let reason = "one value has no interval".into();
+        let reason = match measured.estimate.values {
+            1 => "one value has no interval".into(),
+            _ => "values that never vary have no interval".into(),
+        };
         return finding(Verdict::NotTested, reason, Some(measured));
     }
     for required in &claim.requires {
@@ -142,19 +146,21 @@ fn find(claim: &Claim, task: String, split: &str, all: &Observations, params: &P
     finding(verdict, String::new(), Some(measured))
 }
 
-/// Holm's correction over everything that was tested, family by family.
+/// Holm's correction over everything that was measured, family by family; what was not tested counts with a p of 1.
 fn correct(findings: &mut [(usize, Finding)], params: &Params) {
     let mut families = BTreeMap::<&str, Vec<f64>>::new();
     for (i, finding) in findings.iter() {
-        let p = finding.measured.as_ref().and_then(|m| m.p);
-        families.entry(&params.claims[*i].family).or_default().extend(p.map(|p| p.alone));
+        let p = finding.measured.as_ref().map(|m| m.p.map_or(1.0, |p| p.alone));
+        families.entry(&params.claims[*i].family).or_default().extend(p);
     }
     let mut corrected: BTreeMap<&str, _> =
         families.into_iter().map(|(family, p)| (family, holm(&p).into_iter())).collect();
     for (i, finding) in findings {
-        let Some(p) = finding.measured.as_mut().and_then(|m| m.p.as_mut()) else { continue };
+        let Some(measured) = finding.measured.as_mut() else { continue };
         let of_family = corrected.get_mut(params.claims[*i].family.as_str());
-        p.corrected = of_family.and_then(Iterator::next).unwrap_or(1.0);
+        let of_finding = of_family.and_then(Iterator::next).unwrap_or(1.0);
+        let Some(p) = measured.p.as_mut() else { continue };
+        p.corrected = of_finding;
         let decided = matches!(finding.verdict, Verdict::Confirmed | Verdict::Refuted);
         if decided && p.corrected > 1.0 - params.confidence {
             finding.verdict = Verdict::Inconclusive;

@@ -80,6 +80,13 @@ const KNOWN: &[Known] = &[
         "Words of a response that the oracle gives full marks.",
     ),
     (
+        "excess_length",
+        "excess length",
+        Unit::Words,
+        Section::Behaviour,
+        "Words beyond the ideal length; a response that is not too long has none.",
+    ),
+    (
         "shortcut",
         "shortcut",
         Unit::Number,
@@ -93,6 +100,14 @@ const KNOWN: &[Known] = &[
         Section::Behaviour,
         "KL divergence of the policy from the reference policy, summed over a response.",
     ),
+    (
+        "kl_before",
+        "KL before",
+        Unit::Nats,
+        Section::Behaviour,
+        "Of an arm that answers at a given KL by two snapshots: the KL of the earlier one.",
+    ),
+    ("kl_after", "KL after", Unit::Nats, Section::Behaviour, "The KL of the later one."),
     ("ended", "ended", Unit::Share, Section::Behaviour, "Share of responses that come to their end token."),
     (
         "accuracy",
@@ -135,7 +150,7 @@ const KNOWN: &[Known] = &[
         "AUC of token rewards",
         Unit::Share,
         Section::Evidence,
-        "How likely a right word gets more than a wrong one, of all words of all responses; 50 % is chance. A seed\u{2019}s \
+        "How likely a right word gets more than a wrong one of the same response; 50 % is chance. A seed\u{2019}s \
          value is corrected for bias by the jackknife.",
     ),
     (

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{metric::opponent, params::Params, words::list};
+use super::{metric::opponent, params::Params};
 use crate::{
     contract::{Artifact, Context, StageError},
     dataset::{self, Measurement},
+    names::list,
     statistics::{Sample, Seed},
 };
 

@@ -45,8 +45,8 @@ impl Results {
             .into_par_iter()
             .map(|(cell, sample)| {
                 let seed = cell.bootstrap_seed(seed);
-                let estimate = sample.estimate(params.resamples, params.confidence, seed);
-                (cell.clone(), estimate.within(Metric::of(&cell.metric).unit.bounds()))
+                let bounds = Metric::of(&cell.metric).unit.bounds();
+                (cell.clone(), sample.estimate(params.resamples, params.confidence, seed, bounds))
             })
             .collect();
         let mut rows =

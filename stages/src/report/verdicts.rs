@@ -8,7 +8,7 @@ use super::{
 };
 use crate::contract::StageError;
 
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 23] = [
     "family",
     "claim",
     "task",
@@ -17,6 +17,8 @@ const COLUMNS: [&str; 21] = [
     "estimate",
     "low",
     "high",
+    "standard_error",
+    "df",
     "p",
     "p_corrected",
     "seeds",
@@ -41,8 +43,9 @@ const COLUMNS: [&str; 21] = [
 /// | `verdict` | `confirmed`, `refuted`, `inconclusive` or `not-tested` |
 /// | `estimate` | the mean of the seeds' means, in the metric's own unit; shares and their differences as fractions |
 /// | `low`, `high` | bounds of its interval |
+/// | `standard_error`, `df` | of the estimate, and its degrees of freedom; the interval and `p` are Student's t with these, but for values that never vary |
 /// | `p` | two-sided p-value of the threshold; empty where the claim was not tested |
-/// | `p_corrected` | the same by Holm's correction over all rows of the family that have a `p` |
+/// | `p_corrected` | the same by Holm's correction over all rows of the family that have an `estimate`; one without a `p` counts with 1 |
 /// | `seeds` | how many seeds there are |
 /// | `metric`, `minus`, `arm`, `baseline`, `factor`, `less_arm`, `less_baseline` | what is estimated, see below |
 /// | `threshold`, `side` | the number that the estimate is held against, and the side where it is expected: `above` or `below` |
@@ -67,7 +70,7 @@ pub fn write(path: &Path, claims: &[Claim], findings: &[Vec<Finding>]) -> Result
     csv.flush().map_err(|e| failed(e.into()))
 }
 
-fn row(claim: &Claim, finding: &Finding) -> [String; 21] {
+fn row(claim: &Claim, finding: &Finding) -> [String; 23] {
     let number = |value: Option<f64>| value.map_or(String::new(), |v| (v + 0.0).to_string()); // no `-0`
     let measured = finding.measured.as_ref();
     let estimate = measured.map(|m| &m.estimate);
@@ -84,6 +87,8 @@ fn row(claim: &Claim, finding: &Finding) -> [String; 21] {
         number(estimate.map(|e| e.mean)),
         number(interval.map(|e| e.low)),
         number(interval.map(|e| e.high)),
+        number(interval.map(|e| e.standard_error)),
+        number(interval.map(|e| e.df)),
         number(p.map(|p| p.alone)),
         number(p.map(|p| p.corrected)),
         estimate.map_or(String::new(), |e| e.seeds.to_string()),

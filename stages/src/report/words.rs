@@ -18,15 +18,3 @@ pub fn minus_sign(number: &str) -> String {
 pub fn count(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
-
-/// `` `a`, `b` ``; long lists are cut.
-pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
-    let more = names.len().saturating_sub(12);
-    names.truncate(12);
-    match (names.is_empty(), more) {
-        (true, _) => "none".into(),
-        (_, 0) => names.join(", "),
-        _ => format!("{} and {more} more", names.join(", ")),
-    }
-}

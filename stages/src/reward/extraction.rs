@@ -10,6 +10,8 @@ use lm::TokenStats;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{check::in_range, contract::ParamError};
+
 /// The scores. What the paper leaves open is a parameter here: see the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -68,6 +70,13 @@ impl Default for Extraction {
 }
 
 impl Extraction {
+    /// `path` is where it stands among a stage's parameters.
+    pub fn check(&self, path: &str) -> Result<(), ParamError> {
+        in_range(format!("{path}.positive"), self.positive, -1000.0, 1000.0)?;
+        in_range(format!("{path}.negative"), self.negative, -1000.0, 1000.0)?;
+        in_range(format!("{path}.late_match"), self.late_match, -1000.0, 1000.0)
+    }
+
     /// Scores of the tokens of `response`; `stats[i]` is what the reward model says of token `i` after those before
     /// it; `ended` says whether the last token is the end token.
     pub fn scores(&self, stats: &[TokenStats], response: &[u32], ended: bool) -> Vec<f32> {

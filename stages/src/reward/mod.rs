@@ -4,6 +4,7 @@
 //! for and how it reads ([`Recipe`]).
 
 pub mod binary;
+pub mod bradley_terry;
 pub mod dense;
 pub mod extraction;
 pub mod layout;
@@ -28,17 +29,26 @@ pub trait Reward {
     fn is_scalar(&self) -> bool;
 }
 
-/// The trained reward model in a folder.
+/// The trained reward model in a folder, to score with.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn load(dir: &Path, extraction: Extraction) -> Result<Box<dyn Reward>, StageError> {
+    let (recipe, model, codec) = read(dir)?;
+    Ok(of(recipe, model, codec, extraction))
+}
+
+/// The parts of the trained reward model in a folder.
 ///
 /// # Errors
 /// A folder without a recipe, or with a model of another kind than its recipe says.
-pub fn load(dir: &Path, extraction: Extraction) -> Result<Box<dyn Reward>, StageError> {
+pub fn read(dir: &Path) -> Result<(Recipe, Model, Codec), StageError> {
     let (recipe, model, codec) = (Recipe::load(dir)?, Model::load(dir)?, Codec::load(dir)?);
     if model.head() != recipe.objective.head() {
         let message = format!("the model in `{}` has another head than its recipe says", dir.display());
         return Err(StageError::new(message).hint("use a folder that stage kind `reward-model` has written"));
     }
-    Ok(of(recipe, model, codec, extraction))
+    Ok((recipe, model, codec))
 }
 
 /// A reward model that was trained by `recipe`.

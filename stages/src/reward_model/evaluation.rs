@@ -25,10 +25,10 @@ pub fn evaluate(
     let (recipe, extraction) = (params.recipe(), Extraction::default());
     let mut evaluation = vec![];
     let mut add = |metric: &str, values: Vec<f32>| {
-        evaluation.extend(pairs.iter().zip(values).enumerate().map(|(i, (pair, value))| Measurement {
+        evaluation.extend(pairs.iter().zip(values).map(|(pair, value)| Measurement {
             arm: params.arm(),
             split: pair.split.clone(),
-            item: i as u32,
+            item: pair.item,
             metric: metric.into(),
             value,
         }));

@@ -10,9 +10,9 @@ use crate::{
     dataset::{self, CurvePoint, Pair},
     episode::Episode,
     reward::{
-        Objective,
-        binary::{Binary, BradleyTerry},
-        dense::SumBradleyTerry,
+        Objective, binary,
+        bradley_terry::{BradleyTerry, batch},
+        dense,
         sequence::Rewriting,
     },
     text::{self, Codec, Policy},
@@ -86,15 +86,18 @@ fn maximize_likelihood(
     let start = policy.with_head(params.objective.head());
     match params.objective {
         Objective::Binary => {
-            let task = BradleyTerry::new(codec, pairs)?;
+            let task = BradleyTerry::new(codec, pairs, binary::rows)?;
             let (mut model, curve) = train(ctx, &arm, start, training, &task)?;
             // The likelihood leaves the scale's zero open: put it at the policy's mean response.
             let sample = Episode::pairs(codec, &pairs[..pairs.len().min(512)])?.concat();
-            let scores = Binary::score(&model, &sample)?;
+            let scores = model.scalars(&batch(&sample, binary::rows))?;
             model.set_scalar_bias(-scores.iter().sum::<f32>() / scores.len() as f32)?;
             Ok((model, curve))
         }
-        Objective::Dense => train(ctx, &arm, start, training, &SumBradleyTerry::new(codec, pairs)?),
+        Objective::Dense => {
+            let task = BradleyTerry::new(codec, pairs, dense::rows)?;
+            train(ctx, &arm, start, training, &task)
+        }
         Objective::Sequence => {
             let task = Rewriting::new(codec, params.recipe().layout, pairs, params.weights())?;
             train(ctx, &arm, start, training, &task)
@@ -109,6 +112,7 @@ mod tests {
     #[test]
     fn shuffled_labels_keep_the_pairs_and_lose_the_preference() {
         let pair = |i: usize| Pair {
+            item: i as u32,
             prompt: i.to_string(),
             chosen: "good".into(),
             rejected: "bad".into(),

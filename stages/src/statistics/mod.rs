@@ -62,5 +62,5 @@ pub use correlation::partial_correlation;
 pub use holm::holm;
 pub use jackknife::jackknife;
 pub use length_control::length_controlled_wins;
-pub use ranking::auc;
+pub use ranking::{auc, pairs_won};
 pub use sample::{Sample, Seed};

@@ -1,13 +1,13 @@
 //! How well a score tells two groups apart.
 
-/// The area under the ROC curve: the probability that a positive scores higher than a negative, ties counted half;
-/// the statistic U of H. B. Mann and D. R. Whitney ("On a test of whether one of two random variables is
-/// stochastically larger than the other", Annals of Mathematical Statistics 18(1), 1947) over the number of pairs.
+/// How often a positive scores higher than a negative, ties counted half, and of how many pairs: the statistic U of
+/// H. B. Mann and D. R. Whitney ("On a test of whether one of two random variables is stochastically larger than the
+/// other", Annals of Mathematical Statistics 18(1), 1947) and what it is a share of. The share is the area under the
+/// ROC curve; over several groups, the sums' share is that area within groups.
 ///
-/// None where a group is empty or a score is not a number.
-pub fn auc(positives: &[f32], negatives: &[f32]) -> Option<f64> {
-    let is_undefined = |scores: &[f32]| scores.is_empty() || scores.iter().any(|x| x.is_nan());
-    if is_undefined(positives) || is_undefined(negatives) {
+/// None where a score is not a number.
+pub fn pairs_won(positives: &[f32], negatives: &[f32]) -> Option<(f64, f64)> {
+    if positives.iter().chain(negatives).any(|x| x.is_nan()) {
         return None;
     }
     let mut sorted = negatives.to_vec();
@@ -15,7 +15,13 @@ pub fn auc(positives: &[f32], negatives: &[f32]) -> Option<f64> {
     // Twice the pairs won: whole numbers, exact.
     let doubled = |p: &f32| sorted.partition_point(|n| n < p) + sorted.partition_point(|n| n <= p);
     let won: usize = positives.iter().map(doubled).sum();
-    Some(won as f64 / 2.0 / (positives.len() as f64 * negatives.len() as f64))
+    Some((won as f64 / 2.0, positives.len() as f64 * negatives.len() as f64))
+}
+
+/// The area under the ROC curve. None where a group is empty or a score is not a number.
+pub fn auc(positives: &[f32], negatives: &[f32]) -> Option<f64> {
+    let (won, pairs) = pairs_won(positives, negatives)?;
+    (pairs > 0.0).then(|| won / pairs)
 }
 
 #[cfg(test)]

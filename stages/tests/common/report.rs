@@ -97,8 +97,9 @@ pub fn experiment() -> Inputs {
                     rows.push(row("b", split, i, "win_vs_a", wins));
                     rows.push(row("a", split, i, "win_vs_b", 1.0 - wins));
                     let ideal = 4.0 + (i % 3) as f32;
-                    for (arm, excess) in [("a", 3.0), ("b", 1.0)] {
-                        let length = ideal + excess + 0.5 * ((i + s as u32) % 2) as f32;
+                    let around_0 = if i / 2 % 2 == 0 { 0.25 } else { -0.25 };
+                    for (arm, excess, more) in [("a", 3.0, around_0), ("b", 1.0, 0.0)] {
+                        let length = ideal + excess + more + 0.5 * ((i + s as u32) % 2) as f32;
                         rows.push(row(arm, split, i, "length", length));
                         rows.push(row(arm, split, i, "ideal_length", ideal));
                         rows.push(row(arm, split, i, "kl", excess));

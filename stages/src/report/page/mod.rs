@@ -244,10 +244,10 @@ fn limits(params: &Params, all: &Observations, curves: &Curves) -> Vec<String> {
 fn families(claims: &[Claim], findings: &[Vec<Finding>]) -> Vec<Family> {
     let mut families: Vec<Family> = vec![];
     for (claim, findings) in claims.iter().zip(findings) {
-        let tested = findings.iter().filter(|f| f.verdict != Verdict::NotTested).count();
+        let counted = findings.iter().filter(|f| f.measured.is_some()).count();
         match families.iter_mut().find(|f| f.name == claim.family) {
-            Some(family) => family.findings += tested,
-            None => families.push(Family { name: claim.family.clone(), findings: tested }),
+            Some(family) => family.findings += counted,
+            None => families.push(Family { name: claim.family.clone(), findings: counted }),
         }
     }
     families

@@ -10,9 +10,11 @@ use crate::report::{
     results::Results,
     tables::{range, split_rank, split_title},
     unit::Unit,
-    words::list,
 };
-use crate::statistics::{Estimate, Sample, Seed};
+use crate::{
+    names::list,
+    statistics::{Estimate, Sample, Seed},
+};
 
 mod along_kl;
 
