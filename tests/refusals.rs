@@ -113,6 +113,8 @@ refuse!(
     (OBJECTIVE, "objective: { binary: , sequence: { ppo: { batch: 3 } } }"),
     &["--set", "stages.ppo.with.minibatches=4"]
 );
+refuse!(minibatches_of_different_sizes, SAME, &["--set", "stages.ppo.with.minibatches=3"]);
+refuse!(score_that_is_no_number, SAME, &["--set", "stages.ppo.with.extraction={ negative: -.inf }"]);
 refuse!(
     parameter_that_no_change_makes_wrong,
     (OBJECTIVE, "objective: { binary: { ppo: { kl: 0.1 } }, sequence: { ppo: { kl: 0.2 } } }"),

@@ -99,6 +99,11 @@ fn read<R: Row>(path: PathBuf) -> Vec<R> {
     dataset::read(&path).expect("a dataset")
 }
 
+fn mean(values: impl Iterator<Item = f32>) -> f32 {
+    let values: Vec<f32> = values.collect();
+    values.iter().sum::<f32>() / values.len() as f32
+}
+
 /// The gradient of a task's loss at random outputs against central differences.
 fn check_gradient(task: &impl Task, examples: &[usize]) {
     let rows = task.batch(examples).rows();
@@ -263,9 +268,24 @@ fn trajectories_are_compared_at_the_same_kl_and_judged_on_their_way() {
     }
     assert_eq!(read::<Measurement>(judged.join("fall")).len(), 48);
 
-    let matched = w.run("matched", "match-kl", json!({}), &[("trajectories", trajectories)]);
+    let matched = w.run("matched", "match-kl", json!({}), &[("trajectories", trajectories.clone())]);
     let responses: Vec<Response> = read(matched.join("responses"));
     assert_eq!(responses.len(), 48);
+    // In each split the one stops on its way where the other ends.
+    let bracket: Vec<Measurement> = read(matched.join("bracket"));
+    for split in ["in", "out"] {
+        let kl =
+            |arm: &str| mean(responses.iter().filter(|r| r.arm == arm && r.split == split).map(|r| r.kl));
+        let at = |arm: &str, metric: &str| {
+            let is = |m: &&Measurement| m.arm == arm && m.split == split && m.metric == metric;
+            bracket.iter().find(is).expect("a bracket").value
+        };
+        let reach = ["ppo-binary@kl", "ppo-sequence@kl"].map(|arm| at(arm, "kl_after"));
+        let target = reach[0].min(reach[1]);
+        let ends_there = |arm: &&str| (kl(arm) - target).abs() < 1e-5 * target;
+        assert!(target > 0.0 && ["ppo-binary@kl", "ppo-sequence@kl"].iter().any(ends_there));
+        assert!(["ppo-binary@kl", "ppo-sequence@kl"].iter().all(|arm| at(arm, "kl_before") <= target));
+    }
     let params = json!({ "world": WORLD, "baselines": ["ppo-binary@kl"] });
     w.run("judge", "judge", params, &[("responses", one(matched.join("responses")))]);
 
@@ -277,6 +297,23 @@ fn trajectories_are_compared_at_the_same_kl_and_judged_on_their_way() {
     let error =
         w.try_run("nothing", "match-kl", json!({}), &[("trajectories", one(blind))]).expect_err("empty");
     assert!(error.hint.is_some_and(|hint| hint.contains("evaluation")), "{}", error.message);
+    for stage in ["match-kl", "overoptimization"] {
+        let params = if stage == "match-kl" { json!({}) } else { json!({ "world": WORLD }) };
+        let refused = |name: &str, trajectories: Vec<PathBuf>| {
+            let result = w.try_run(name, stage, params.clone(), &[("trajectories", trajectories)]);
+            result.expect_err("nothing to compare").message
+        };
+        let twice = vec![trajectories[0].clone(); 2];
+        assert!(refused("twice", twice).contains("two trajectories are of the arm `ppo-binary`"));
+        let mut diverged: Vec<Snapshot> = read(trajectories[0].clone());
+        diverged[3].kl = f32::NAN;
+        let path = w.folder.path().join("diverged");
+        dataset::write(&path, &diverged).expect("a file");
+        let message = refused("diverged", vec![path, trajectories[1].clone()]);
+        assert!(message.contains("the arm `ppo-binary` has a KL of NaN"), "{message}");
+    }
+    let alone = w.try_run("alone", "match-kl", json!({}), &[("trajectories", one(trajectories[1].clone()))]);
+    assert!(alone.expect_err("one arm").message.contains("nothing to match the arm `ppo-sequence` with"));
 }
 
 #[test]

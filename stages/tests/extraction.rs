@@ -95,7 +95,8 @@ fn one_pass_gives_what_the_literal_procedure_gives() {
         // Half of the cases begin as the reward model would, so that there is something to match.
         let mut e = Episode { prompt, response, ended: true };
         let order = if random("order", 2) == 0 { Order::Prompt } else { Order::Response };
-        let layout = Layout { order, blind: random("blind", 4) == 0 };
+        let (blind, fill) = (random("blind", 4) == 0, [0, 6][random("fill", 2) as usize]);
+        let layout = Layout { order, blind, fill };
         if case % 2 == 0 {
             let context = layout.context(&codec, &e.prompt, &e.response);
             let own = write(&model, &codec, &context, e.response.len().saturating_sub(1).max(1));

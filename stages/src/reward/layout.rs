@@ -15,6 +15,14 @@ pub struct Layout {
     pub order: Order,
     /// Whether the response is left out.
     pub blind: bool,
+    /// A shorter response is filled up to so many tokens, so that a word and its rewriting stand equally far apart
+    /// whatever the length.
+    #[serde(skip_serializing_if = "is_0")]
+    pub fill: usize,
+}
+
+fn is_0(n: &usize) -> bool {
+    *n == 0
 }
 
 /// What comes first.
@@ -31,9 +39,10 @@ impl Layout {
     /// ends in the separator.
     pub fn context(self, codec: &Codec, prompt: &[u32], response: &[u32]) -> Vec<u32> {
         let words = if self.blind { &[] } else { response.strip_suffix(&[codec.end]).unwrap_or(response) };
+        let rewrite = vec![codec.rewrite; 1 + self.fill.saturating_sub(words.len())];
         match self.order {
-            Order::Prompt => [prompt, words, &[codec.rewrite]].concat(),
-            Order::Response => [words, &[codec.rewrite], prompt].concat(),
+            Order::Prompt => [prompt, words, &rewrite].concat(),
+            Order::Response => [words, &rewrite, prompt].concat(),
         }
     }
 }

@@ -56,6 +56,7 @@ impl Params {
         in_range("correction", correction, 0.0, 1e6)?;
         in_range("identity", identity, 0.0, 1e6)?;
         in_range("focus", focus, 1e-6, 1e6)?;
+        in_range("layout.fill", self.layout.unwrap_or_default().fill, 0, 65_536)?;
         if correction + identity == 0.0 {
             return Err(ParamError::new("identity", "`correction` and `identity` cannot both be 0")
                 .hint("the sequence reward model must be trained on one of the mappings"));
