@@ -36,6 +36,10 @@ operations *ARGS:
 peers *ARGS:
     python3 benches/peers/run.py {{ARGS}}
 
+# How long it takes to find that there is nothing to do, beside Snakemake and DVC (installs them into target/)
+engine *ARGS:
+    python3 benches/peers/engine.py {{ARGS}}
+
 # Our decoder against Hugging Face transformers, on random checkpoints
 checkpoints *ARGS:
     python3 benches/peers/checkpoints.py {{ARGS}}

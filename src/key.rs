@@ -90,15 +90,15 @@ impl Key {
     }
 
     /// What differs from an earlier key, for people: `with.kl 0.05 -> 0.1`.
-    pub fn differences(&self, earlier: &Self) -> Vec<String> {
+    pub fn differences(&self, earlier: &Self, known: &dyn Known) -> Vec<String> {
         let mut found = vec![];
         if self.kind != earlier.kind {
             found.push(format!("kind {} -> {}", earlier.kind, self.kind));
         }
         if self.code != earlier.code {
-            found.push("code changed".into());
+            found.push(format!("code: {}", known.code_change(&earlier.code, &self.code)));
         }
-        compare("with", Some(&earlier.params), Some(&self.params), &mut found);
+        found.extend(changes("with", &earlier.params, &self.params));
         for (name, items) in &self.inputs {
             match earlier.inputs.get(name) {
                 Some(old) if old == items => {}
@@ -109,7 +109,7 @@ impl Key {
                         old.len()
                     ));
                 }
-                Some(_) => found.push(format!("input {name} changed")),
+                Some(old) => found.push(format!("input {name}: {}", replaced(old, items, known))),
                 None => found.push(format!("input {name} is new")),
             }
         }
@@ -158,6 +158,38 @@ fn canonical(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
+/// What differs between two values, leaf by leaf: `with.kl 0.05 -> 0.1`.
+pub fn changes(path: &str, old: &Value, new: &Value) -> Vec<String> {
+    let mut found = vec![];
+    compare(path, Some(old), Some(new), &mut found);
+    found
+}
+
+/// What is known of what a key's hashes stand for, to put their differences in words.
+pub trait Known {
+    /// The instance that made a content.
+    fn maker(&self, content: &Digest) -> Option<&str>;
+
+    /// What changed from one code fingerprint to another.
+    fn code_change(&self, old: &str, new: &str) -> String;
+}
+
+/// What is said of an input with as many artifacts as before.
+fn replaced(old: &[KeyInput], new: &[KeyInput], known: &dyn Known) -> String {
+    let changed: Vec<&KeyInput> = old.iter().zip(new).filter(|(a, b)| a != b).map(|(_, new)| new).collect();
+    let count = match new.len() {
+        1 => "the object differs".into(),
+        all => format!("{} of {all} objects differ", changed.len()),
+    };
+    let mut makers: Vec<&str> = changed.iter().filter_map(|item| known.maker(&item.content)).collect();
+    makers.dedup();
+    match makers.as_slice() {
+        [] => count,
+        [one] => format!("{count}, made by {one}"),
+        [first, more @ ..] => format!("{count}, made by {first} and {} more", more.len()),
+    }
+}
+
 fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<String>) {
     match (old, new) {
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
@@ -165,7 +197,8 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
             keys.sort();
             keys.dedup();
             for key in keys {
-                compare(&format!("{path}.{key}"), old.get(key), new.get(key), found);
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                compare(&path, old.get(key), new.get(key), found);
             }
         }
         (old, new) if old != new => {
@@ -178,7 +211,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
 
 /// A value in a few words. Parameters are f32 for the most part: what it prints is the shortest text that gives
 /// the same f32 again.
-fn short(value: &Value) -> String {
+pub fn short(value: &Value) -> String {
     let text = match value {
         Value::Number(n) if n.is_f64() => {
             let x = n.as_f64().unwrap_or_default();
@@ -249,10 +282,26 @@ mod tests {
         new.params["nested"]["a"] = json!(false);
         new.code = "other".into();
         new.inputs.get_mut("reward").unwrap()[0].content = blake3::hash(b"other").into();
-        let expected =
-            ["code changed", "with.kl 0.05 -> 0.1", "with.nested.a true -> false", "input reward changed"];
-        assert_eq!(new.differences(&old), expected);
-        assert!(old.differences(&key()).is_empty());
+        let differ = ["code: c0de became other", "with.kl 0.05 -> 0.1", "with.nested.a true -> false"];
+        let with = |input: &'static str| [&differ[..], &[input]].concat();
+        assert_eq!(new.differences(&old, &Rumour(None)), with("input reward: the object differs"));
+        let input = "input reward: the object differs, made by rm[seed=1]";
+        assert_eq!(new.differences(&old, &Rumour(Some("rm[seed=1]"))), with(input));
+        assert!(old.differences(&key(), &Rumour(None)).is_empty());
+    }
+
+    /// Knows the maker of what is called other.
+    struct Rumour(Option<&'static str>);
+
+    impl Known for Rumour {
+        fn maker(&self, content: &Digest) -> Option<&str> {
+            assert_eq!(*content, Digest::from(blake3::hash(b"other")));
+            self.0
+        }
+
+        fn code_change(&self, old: &str, new: &str) -> String {
+            format!("{old} became {new}")
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline::{
     experiment::Document,
-    graph::{Graph, ordered, restrict, unroll},
+    graph::{Graph, needed, ordered, unroll},
 };
 use proptest::{prelude::*, sample::subsequence};
 use stages::contract::{Context, Input, Kind, Output, Registry, Stage, StageError};
@@ -125,10 +125,8 @@ stages:
   sink: { uses: toy, over: [seed], inputs: { many: [left, unused] } }",
     );
     let only = |stages: &[&str]| -> BTreeSet<&str> {
-        restrict(&graph, &stages.iter().copied().collect())
-            .into_iter()
-            .map(|node| graph[node].name.as_str())
-            .collect()
+        let of_stages = graph.node_indices().filter(|n| stages.contains(&graph[*n].stage.as_str()));
+        needed(&graph, of_stages.collect()).into_iter().map(|node| graph[node].name.as_str()).collect()
     };
     assert_eq!(only(&["left"]), BTreeSet::from(["data", "left[seed=1]", "left[seed=2]"]));
     assert_eq!(only(&["left", "right"]), BTreeSet::from(["data", "left[seed=1]", "left[seed=2]", "right"]));

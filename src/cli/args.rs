@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{experiment::Memory, history::Ref};
+
 /// Reproduce RLHF papers: a declarative graph of stages, remembered by content.
 #[derive(Debug, Parser)]
 #[command(
@@ -48,10 +50,29 @@ pub enum Command {
     Run(RunOptions),
     /// Say what `run` would do and why; run nothing.
     Plan(PlanOptions),
+    /// Say of one instance why it must run, or which result it has.
+    Why(WhyOptions),
+    /// List the runs, the newest first.
+    Runs(RunsOptions),
+    /// Show an instance of a run: parameters, inputs, outputs, metrics, log, and how to run it alone.
+    Show(ShowOptions),
+    /// Compare two runs: settings, results and metrics side by side.
+    Diff(DiffOptions),
     /// The graph of stages, as a picture.
     Graph(GraphOptions),
+    /// List the stage kinds, or describe one: inputs, outputs and parameters.
+    Stages(StagesOptions),
     /// The JSON Schema of experiment files, for editors.
     Schema,
+    /// Write a commented experiment to start from.
+    Init(InitOptions),
+    /// Completions for a shell, to standard output.
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, to standard output: `pipeline man | man -l -`.
+    Man,
     /// What the cache remembers.
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -74,7 +95,7 @@ pub struct ExperimentOptions {
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 
-    /// Only this stage and what it needs; can be given several times.
+    /// Only this stage, or one instance such as `ppo[seed=1]`, and what it needs; can be given several times.
     #[arg(long, value_name = "STAGE")]
     pub only: Vec<String>,
 }
@@ -105,6 +126,18 @@ pub struct RunOptions {
     /// Threads that all of them share; by default as many as there are processors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+
+    /// Memory that instances which say what they need share, such as `16 GiB`; by default what the machine has.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Memory>,
+
+    /// Graphics cards that instances share, as the driver numbers them: `0,1`. Each is used by one instance at a time.
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub gpus: Vec<String>,
+
+    /// How often an instance that fails is tried again, from its last checkpoint; a stage's `needs.retries` comes first.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub retries: u16,
 
     /// End with one JSON object on standard output.
     #[arg(long)]
@@ -137,6 +170,88 @@ pub struct PlanOptions {
 }
 
 #[derive(Debug, Args)]
+pub struct WhyOptions {
+    /// The instance, as `plan` names it: `ppo[objective=binary,seed=1]`.
+    pub instance: String,
+
+    #[command(flatten)]
+    pub experiment: ExperimentOptions,
+
+    #[command(flatten)]
+    pub cache: CacheFolder,
+
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunsOptions {
+    #[command(flatten)]
+    pub cache: CacheFolder,
+
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ShowOptions {
+    /// The instance, as `plan` names it: `ppo[objective=binary,seed=1]`.
+    pub instance: String,
+
+    /// The run: the beginning of its id, `latest`, or `latest~1` for the one before; by default the latest that had the
+    /// instance.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<Ref>,
+
+    #[command(flatten)]
+    pub cache: CacheFolder,
+
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffOptions {
+    /// The run to compare with: the beginning of its id, `latest`, or `latest~1` for the one before.
+    pub before: Ref,
+
+    /// The run to compare.
+    #[arg(default_value = "latest")]
+    pub after: Ref,
+
+    /// Show every metric that differs, not only those that differ most.
+    #[arg(long)]
+    pub all: bool,
+
+    #[command(flatten)]
+    pub cache: CacheFolder,
+
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InitOptions {
+    /// The file to write; one that is there is left alone.
+    #[arg(value_name = "FILE", default_value = "pipeline.yaml")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct StagesOptions {
+    /// The kind to describe; by default all are listed.
+    pub kind: Option<String>,
+
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct GraphOptions {
     #[command(flatten)]
     pub experiment: ExperimentOptions,
@@ -156,14 +271,59 @@ pub enum Picture {
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
     /// List the results, the newest first.
-    Ls {
+    Ls(CacheOptions),
+    /// Say what takes the space, by stage.
+    Du(CacheOptions),
+    /// Read every byte and say what is damaged.
+    Verify {
+        #[command(flatten)]
+        options: CacheOptions,
+
+        /// Set aside what is damaged, so that the next run makes it again.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Remove what no kept run needs: results, logs, and what crashes have left.
+    Gc {
+        #[command(flatten)]
+        options: CacheOptions,
+
+        /// Of each experiment, how many of the latest runs are kept; by default all.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        keep: Option<u32>,
+
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write all results of a run to one file, for others to take in.
+    Export {
+        /// The run: the beginning of its id, `latest`, or `latest~1` for the one before.
+        run: Ref,
+
+        /// The file to write; one that is there is left alone.
+        file: PathBuf,
+
         #[command(flatten)]
         cache: CacheFolder,
-
-        /// One JSON object on standard output.
-        #[arg(long)]
-        json: bool,
     },
+    /// Take in what `export` wrote; all of it is verified.
+    Import {
+        file: PathBuf,
+
+        #[command(flatten)]
+        cache: CacheFolder,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CacheOptions {
+    #[command(flatten)]
+    pub cache: CacheFolder,
+
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Command {

@@ -83,12 +83,19 @@ impl Watcher for Show {
             Event::Cached => tracing::debug!(instance, "cached"),
             Event::Finished { elapsed } => tracing::info!(instance, "done in {:.1} s", elapsed.as_secs_f64()),
             Event::Waits => tracing::info!(instance, "another run works on it: waiting for its result"),
+            Event::Retried { message } => {
+                tracing::warn!(
+                    instance,
+                    "failed, and is tried again: {}",
+                    message.lines().next().unwrap_or_default()
+                );
+            }
             Event::Failed { message } => {
                 tracing::error!(instance, "failed: {}", message.lines().next().unwrap_or_default());
             }
             Event::Skipped => tracing::warn!(instance, "skipped: something that it needs has failed"),
         }
-        if matches!(event, Event::Finished { .. } | Event::Failed { .. })
+        if matches!(event, Event::Finished { .. } | Event::Retried { .. } | Event::Failed { .. })
             && let Some(running) = self.running.borrow_mut().remove(instance)
         {
             running.bar.finish_and_clear();

@@ -4,13 +4,22 @@
 mod args;
 mod bars;
 mod cache;
+mod diff;
 mod exec;
+mod help;
+mod init;
 mod interrupt;
+mod kinds;
 mod logging;
 pub mod output;
 mod plan;
 mod run;
+mod runs;
 mod setup;
+mod show;
+mod surroundings;
+mod times;
+mod why;
 
 use std::process::ExitCode;
 
@@ -36,8 +45,16 @@ pub fn main(registry: &Registry) -> ExitCode {
     let result = match &cli.command {
         Command::Run(options) => run::run(options, registry, &logs),
         Command::Plan(options) => plan::run(options, registry),
+        Command::Why(options) => why::run(options, registry),
+        Command::Runs(options) => runs::run(options),
+        Command::Show(options) => show::run(options, registry),
+        Command::Diff(options) => diff::run(options, registry),
+        Command::Stages(options) => kinds::run(options, registry),
         Command::Graph(options) => setup::draw(options, registry),
         Command::Schema => output::json(&crate::experiment::schema(registry)),
+        Command::Init(options) => init::run(options),
+        Command::Completions { shell } => help::completions(*shell),
+        Command::Man => help::man(),
         Command::Cache(command) => cache::run(command),
         Command::Exec { manifest } => exec::run(manifest, registry),
     };

@@ -1,29 +1,38 @@
 //! `pipeline run`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::Serialize;
 use stages::contract::Registry;
 
 use super::{
     FAILED, INTERRUPTED,
-    args::{LogFormat, RunOptions},
+    args::{ExperimentOptions, LogFormat, RunOptions},
     bars::Show,
     interrupt,
     logging::Logs,
     output::{self, say},
     setup::Setup,
+    surroundings,
 };
 use crate::{
     error::{Error, Result},
-    run::{self, Launcher, Options, Summary},
+    history::{FORMAT, History, Run, id},
+    run::{self, End, Launcher, Options, Outcome, Summary, Tokens},
     store::Store,
 };
 
 /// What `--json` ends with.
 #[derive(Serialize)]
-struct Outcome<'a> {
+struct Last<'a> {
     experiment: &'a str,
+    /// The run's id; null where its record could not be written.
+    run: Option<&'a str>,
     #[serde(flatten)]
     summary: &'a Summary,
     reports: PathBuf,
@@ -37,29 +46,77 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     // Manifests and logs name files in the cache: absolute, so that they mean the same wherever they are read.
     let store = Store::new(absolute(&options.cache.folder)?);
     let reports = options.reports.join(&setup.experiment.name);
+    let _entered = store.enter();
     let how = Options {
         jobs: options.jobs.map_or(threads, usize::from),
-        threads,
+        tokens: Tokens {
+            threads,
+            memory: options.memory.unwrap_or_else(surroundings::memory),
+            gpus: gpus(options)?,
+        },
+        retries: options.retries,
         launcher: launcher(logs)?,
         reports: reports.clone(),
     };
     let show = Show::new(logs, setup.chosen.len());
-    let summary = run::run(&setup.graph, &setup.chosen, &store, &how, &show, &interrupts);
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ended = run::run(&setup.graph, &setup.chosen, &store, &how, &show, &interrupts);
     show.end();
-    let summary = summary?;
+    let (summary, instances) = ended?;
     if !logs.options.quiet {
         let publishes = |n: &petgraph::graph::NodeIndex| setup.graph[*n].publishes();
-        tell(&summary, setup.chosen.iter().any(publishes).then_some(&reports));
+        tell(&summary, &instances, setup.chosen.iter().any(publishes).then_some(&reports));
     }
+    let record = record(&options.experiment, &setup, started, &summary, instances);
+    // Results are what counts: a run whose record cannot be written has not failed.
+    let written = History::new(store.root()).write(&record).map_err(|e| say(&format!("warning: {e}")));
     if options.json {
-        let experiment = &setup.experiment.name;
-        output::json_line(&Outcome { experiment, summary: &summary, reports })?;
+        let (experiment, run) = (&setup.experiment.name, written.is_ok().then_some(record.id.as_str()));
+        output::json_line(&Last { experiment, run, summary: &summary, reports })?;
     }
     Ok(match () {
         () if summary.interrupted => ExitCode::from(INTERRUPTED),
         () if summary.failed > 0 => ExitCode::from(FAILED),
         () => ExitCode::SUCCESS,
     })
+}
+
+/// The cards that are named; none twice.
+fn gpus(options: &RunOptions) -> Result<BTreeSet<String>> {
+    let named: BTreeSet<String> = options.gpus.iter().map(|name| name.trim().to_string()).collect();
+    if named.len() < options.gpus.len() || named.contains("") {
+        return Err(Error::experiment("`--gpus` names a card twice, or one without a name")
+            .hint("name each once: `--gpus 0,1`"));
+    }
+    Ok(named)
+}
+
+/// What is remembered of the run.
+fn record(
+    options: &ExperimentOptions,
+    setup: &Setup,
+    started: Duration,
+    summary: &Summary,
+    instances: Vec<Outcome>,
+) -> Run {
+    let noise = blake3::hash(format!("{} {started:?}", std::process::id()).as_bytes());
+    let noise = u32::from_le_bytes(*noise.as_bytes().first_chunk().expect("a hash is longer"));
+    Run {
+        format: FORMAT,
+        id: id(started, noise),
+        experiment: setup.experiment.name.clone(),
+        file: options.file.display().to_string(),
+        profile: options.profile.clone(),
+        set: options.set.clone(),
+        only: options.only.clone(),
+        resolved: setup.resolved.clone(),
+        started: started.as_secs(),
+        seconds: summary.seconds,
+        host: surroundings::host(),
+        git: surroundings::git(&options.file),
+        interrupted: summary.interrupted,
+        instances,
+    }
 }
 
 fn absolute(path: &std::path::Path) -> Result<PathBuf> {
@@ -83,9 +140,9 @@ fn launcher(logs: &Logs) -> Result<Launcher> {
 }
 
 /// The last words, for people.
-fn tell(summary: &Summary, reports: Option<&std::path::Path>) {
+fn tell(summary: &Summary, instances: &[Outcome], reports: Option<&std::path::Path>) {
     let Summary { total, ran, cached, failed, skipped, seconds, .. } = summary;
-    for (instance, message) in &summary.failures {
+    for Outcome { instance, message, .. } in instances.iter().filter(|o| o.state == End::Failed) {
         say(&format!("\nfailed: {instance}\n{message}"));
     }
     let trouble = if *failed > 0 { format!(", {failed} failed, {skipped} skipped") } else { String::new() };

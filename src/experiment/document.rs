@@ -85,6 +85,11 @@ impl Document {
         Ok(Self { value, places })
     }
 
+    /// The tree as it is.
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+
     /// Merges `profiles.NAME` over the document: maps key by key, anything else as a whole; `null` takes away. A list
     /// over an axis that is a map chooses among its values, unless it has none of them.
     ///

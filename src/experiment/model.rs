@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::Axis;
+use super::{Axis, Needs};
 
 /// A graph of stages over named axes.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -51,6 +51,9 @@ pub struct StageSpec {
     /// change is merged over them, in the order of the axes' names.
     #[serde(default, deserialize_with = "or_nothing")]
     pub with: Map<String, Value>,
+    /// What each instance takes of the machine, and how long it may take. No result depends on it.
+    #[serde(default, deserialize_with = "or_nothing")]
+    pub needs: Needs,
 }
 
 /// `with:` and nothing after it is as good as no `with`.

@@ -9,6 +9,8 @@ use petgraph::{
 use serde_json::Value;
 use stages::contract::{Coordinates, Kind, derive_seed};
 
+use crate::experiment::Needs;
+
 /// One artifact that an instance reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputItem {
@@ -41,6 +43,7 @@ pub struct Instance {
     pub params: Value,
     /// Sorted by input name.
     pub inputs: Vec<InstanceInput>,
+    pub needs: Needs,
 }
 
 impl Instance {
@@ -84,10 +87,9 @@ pub fn ordered(graph: &Graph) -> Vec<NodeIndex> {
     graph.node_indices().collect()
 }
 
-/// The instances of some stages and all that these need.
-pub fn restrict(graph: &Graph, stages: &BTreeSet<&str>) -> BTreeSet<NodeIndex> {
-    let mut waiting: Vec<NodeIndex> =
-        graph.node_indices().filter(|n| stages.contains(graph[*n].stage.as_str())).collect();
+/// Some instances and all that these need.
+pub fn needed(graph: &Graph, wanted: BTreeSet<NodeIndex>) -> BTreeSet<NodeIndex> {
+    let mut waiting: Vec<NodeIndex> = wanted.into_iter().collect();
     let mut needed = BTreeSet::new();
     while let Some(node) = waiting.pop() {
         if needed.insert(node) {

@@ -207,6 +207,7 @@ impl<'a> Unroll<'a> {
                     kind: self.kind(stage).clone(),
                     params,
                     inputs,
+                    needs: self.experiment.stages[*stage].needs.clone(),
                 });
                 for producer in producers {
                     graph.add_edge(producer, node, ());

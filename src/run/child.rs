@@ -59,7 +59,7 @@ fn start(
     let Some(kind) = registry.get(&manifest.kind) else {
         return Err(StageError::new(format!("there is no stage kind `{}`", manifest.kind)).hint(rebuilt));
     };
-    if kind.fingerprint != manifest.code {
+    if kind.code.fingerprint != manifest.code {
         return Err(
             StageError::new("the stage's code is not the one that the key was computed for").hint(rebuilt)
         );

@@ -11,30 +11,36 @@ use petgraph::{
     Direction::{Incoming, Outgoing},
     graph::NodeIndex,
 };
-use serde::Serialize;
 use stages::contract::{Artifact, Progress};
 
 use super::{
     execute::{Handle, Job, Launcher, Success, execute},
     manifest::Manifest,
+    outcome::{End, Outcome, Summary},
     publish::{can_publish, publish},
     resolve::{Decision, Outputs, Resolver, contents, key_of},
+    tokens::{Short, Tokens},
     watch::{Event, Watcher},
 };
 use crate::{
     error::Result,
-    graph::{Graph, ordered},
+    experiment::{Memory, Timeout},
+    graph::{Graph, Instance, ordered},
     key::{Digest, Key},
     store::{Lock, Record, Store},
 };
+
+mod start;
 
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Instances that run side by side, at most.
     pub jobs: usize,
-    /// Threads that all of them have together.
-    pub threads: usize,
+    /// What all of them have together.
+    pub tokens: Tokens,
+    /// How often an instance is tried again that has failed, where its stage does not say.
+    pub retries: u16,
     pub launcher: Launcher,
     /// Where this experiment's published outputs go.
     pub reports: PathBuf,
@@ -43,22 +49,6 @@ pub struct Options {
 /// Asks a run to stop: it ends its processes, and every finished instance stays finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupt;
-
-/// What a run did.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Summary {
-    pub total: usize,
-    pub ran: usize,
-    pub cached: usize,
-    pub failed: usize,
-    /// Not run, for something that they need has failed.
-    pub skipped: usize,
-    pub seconds: f64,
-    /// Instance and message of each failure.
-    #[serde(skip)]
-    pub failures: Vec<(String, String)>,
-    pub interrupted: bool,
-}
 
 /// What executors say.
 enum Message {
@@ -69,7 +59,8 @@ enum Message {
 /// While another run holds a key, how often to look again.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Brings the `chosen` instances up to date. `chosen` holds all that its members need.
+/// Brings the `chosen` instances up to date. `chosen` holds all that its members need. What became of each, in their
+/// order, producers first.
 ///
 /// # Errors
 /// If the cache or the reports folder cannot be written. What is finished by then is kept.
@@ -80,7 +71,7 @@ pub fn run(
     options: &Options,
     watcher: &dyn Watcher,
     interrupts: &Receiver<Interrupt>,
-) -> Result<Summary> {
+) -> Result<(Summary, Vec<Outcome>)> {
     let begun = Instant::now();
     let (sender, messages) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
@@ -91,13 +82,16 @@ pub fn run(
             watcher,
             resolver: Resolver::new(store),
             left: BTreeMap::new(),
-            rank: ranks(graph, chosen),
+            rank: BTreeMap::new(),
             ready: BTreeSet::new(),
             locked: vec![],
             announced: BTreeSet::new(),
             sharing: BTreeMap::new(),
             running: BTreeMap::new(),
+            free: options.tokens.clone(),
+            tries: BTreeMap::new(),
             outputs: Outputs::new(),
+            outcomes: BTreeMap::new(),
             summary: Summary { total: chosen.len(), ..Summary::default() },
         };
         for &node in chosen {
@@ -106,6 +100,8 @@ pub fn run(
         }
         let mut result = d.settle(chosen.iter().copied().filter(|n| d.left[n] == 0).collect());
         if result.is_ok() && !d.is_idle() {
+            // Only now: what is all cached needs no order, and no look at what earlier results took.
+            d.rank = ranks(graph, chosen, |instance| d.resolver.duration(instance));
             result = chosen.iter().try_for_each(|n| can_publish(&graph[*n], &options.reports));
         }
         while result.is_ok() {
@@ -121,6 +117,7 @@ pub fn run(
                 d.summary.interrupted = true;
                 break;
             }
+            d.end_what_takes_too_long();
             result = match messages.recv_timeout(POLL) {
                 Ok(message) => d.hear(message),
                 Err(RecvTimeoutError::Timeout) => Ok(()),
@@ -130,7 +127,10 @@ pub fn run(
         // The scope waits for the executors, and these for their processes.
         d.running.values().for_each(|running| running.handle.kill());
         d.summary.seconds = begun.elapsed().as_secs_f64();
-        result.map(|()| d.summary)
+        result.map(|()| {
+            let outcomes = chosen.iter().map(|node| d.outcome(*node).clone()).collect();
+            (d.summary, outcomes)
+        })
     })
 }
 
@@ -148,12 +148,17 @@ fn executor(
     let _ = sender.send(Message::Ended(node, result));
 }
 
-/// How many instances in a row wait for each: the longest chain first keeps all cores busy to the end.
-fn ranks(graph: &Graph, chosen: &BTreeSet<NodeIndex>) -> BTreeMap<NodeIndex, usize> {
-    let mut ranks: BTreeMap<NodeIndex, usize> = BTreeMap::new();
+/// The critical path: how long it takes from the start of each instance to the end of all that wait for it, as far as earlier
+/// runs tell. The longest first keeps all cores busy to the end.
+fn ranks(
+    graph: &Graph,
+    chosen: &BTreeSet<NodeIndex>,
+    duration: impl Fn(&Instance) -> Duration,
+) -> BTreeMap<NodeIndex, Duration> {
+    let mut ranks: BTreeMap<NodeIndex, Duration> = BTreeMap::new();
     for node in ordered(graph).into_iter().rev().filter(|n| chosen.contains(n)) {
-        let below = graph.neighbors_directed(node, Outgoing).filter_map(|n| ranks.get(&n));
-        let rank = below.max().map_or(0, |r| r + 1);
+        let below = graph.neighbors_directed(node, Outgoing).filter_map(|n| ranks.get(&n)).max();
+        let rank = duration(&graph[node]) + below.copied().unwrap_or_default();
         ranks.insert(node, rank);
     }
     ranks
@@ -162,7 +167,10 @@ fn ranks(graph: &Graph, chosen: &BTreeSet<NodeIndex>) -> BTreeMap<NodeIndex, usi
 struct Running {
     key: Digest,
     handle: Handle,
-    threads: usize,
+    taken: Tokens,
+    /// When it is ended.
+    deadline: Option<Instant>,
+    timed_out: bool,
 }
 
 /// The instances of one key, which runs once.
@@ -181,9 +189,10 @@ struct Dispatcher<'a> {
     resolver: Resolver<'a>,
     /// Producers that an instance still waits for.
     left: BTreeMap<NodeIndex, usize>,
-    rank: BTreeMap<NodeIndex, usize>,
-    /// Must run and can, the most urgent last.
-    ready: BTreeSet<(usize, std::cmp::Reverse<NodeIndex>)>,
+    /// See [`ranks`].
+    rank: BTreeMap<NodeIndex, Duration>,
+    /// Must run and can.
+    ready: BTreeSet<NodeIndex>,
     /// Another run holds the key.
     locked: Vec<NodeIndex>,
     /// Of these it was said that they wait.
@@ -191,7 +200,12 @@ struct Dispatcher<'a> {
     /// By the key of what is ready, locked, running or has failed.
     sharing: BTreeMap<Digest, Sharing>,
     running: BTreeMap<NodeIndex, Running>,
+    free: Tokens,
+    /// How often an instance has failed and was tried again.
+    tries: BTreeMap<NodeIndex, u16>,
     outputs: Outputs,
+    /// Of what was found, failed or is to run.
+    outcomes: BTreeMap<NodeIndex, Outcome>,
     summary: Summary,
 }
 
@@ -202,8 +216,25 @@ impl Dispatcher<'_> {
 
     fn tell(&self, node: NodeIndex, event: Event<'_>) {
         self.watcher.event(&self.graph[node].name, event);
-        let s = &self.summary;
-        self.watcher.overall(s.ran + s.cached + s.failed + s.skipped, s.total);
+        self.watcher.overall(self.summary.done(), self.summary.total);
+    }
+
+    /// What is known of an instance so far.
+    fn outcome(&mut self, node: NodeIndex) -> &mut Outcome {
+        self.outcomes.entry(node).or_insert_with(|| Outcome {
+            instance: self.graph[node].name.clone(),
+            state: End::Unfinished,
+            key: None,
+            seconds: None,
+            reason: String::new(),
+            message: String::new(),
+        })
+    }
+
+    /// It has come to its end.
+    fn ends(&mut self, node: NodeIndex, end: End) {
+        self.summary.count(end);
+        self.outcome(node).state = end;
     }
 
     /// Looks instances up whose producers have finished, and then all that this sets free. In their order: the first of
@@ -212,13 +243,18 @@ impl Dispatcher<'_> {
         let mut waiting = BTreeSet::from_iter(waiting);
         while let Some(node) = waiting.pop_first() {
             let key = key_of(self.graph, node, &self.outputs);
+            self.outcome(node).key = Some(key.digest());
             match self.resolver.decide(&self.graph[node], &key) {
                 Decision::Hit(record) => {
-                    self.summary.cached += 1;
+                    self.ends(node, End::Cached);
                     self.tell(node, Event::Cached);
                     waiting.extend(self.finish(node, contents(&record))?);
                 }
-                Decision::Miss { reason } => self.must_run(node, key.digest(), &reason),
+                Decision::Miss(why) => {
+                    let reason = why.line();
+                    self.outcome(node).reason.clone_from(&reason);
+                    self.must_run(node, key.digest(), &reason);
+                }
             }
         }
         Ok(())
@@ -231,7 +267,7 @@ impl Dispatcher<'_> {
             Entry::Vacant(entry) => {
                 entry.insert(Sharing { first: node, others: vec![], failed: false });
                 tracing::debug!(instance, reason, "must run");
-                self.ready.insert((self.rank[&node], std::cmp::Reverse(node)));
+                self.ready.insert(node);
                 return;
             }
             Entry::Occupied(mut entry) => {
@@ -264,94 +300,60 @@ impl Dispatcher<'_> {
         Ok(free)
     }
 
-    fn start_what_fits(&mut self, start: &impl Fn(Job, NodeIndex, Handle)) -> Result<()> {
-        for node in std::mem::take(&mut self.locked) {
-            self.ready.insert((self.rank[&node], std::cmp::Reverse(node)));
-        }
-        loop {
-            let in_use: usize = self.running.values().map(|r| r.threads).sum();
-            let free_threads = self.options.threads.saturating_sub(in_use);
-            let free_slots = self.options.jobs.saturating_sub(self.running.len()).min(free_threads);
-            if free_slots == 0 {
-                return Ok(());
-            }
-            let candidates = self.ready.len().min(free_slots);
-            let Some((_, std::cmp::Reverse(node))) = self.ready.pop_last() else { return Ok(()) };
-            let key = key_of(self.graph, node, &self.outputs);
-            let Some(lock) = self.store.try_lock(&key.digest())? else {
-                if self.announced.insert(node) {
-                    self.tell(node, Event::Waits);
-                }
-                self.locked.push(node);
-                continue;
-            };
-            // Another run may have finished it since.
-            if let Some(record) = self.resolver.hit(&self.graph[node], &key) {
-                self.summary.cached += 1;
-                self.tell(node, Event::Cached);
-                self.succeed(node, &key.digest(), &record)?;
-                continue;
-            }
-            let threads = free_threads / candidates;
-            let handle = Handle::default();
-            self.running.insert(node, Running { key: key.digest(), handle: handle.clone(), threads });
-            let job = self.job(node, key, threads, lock);
-            self.tell(node, Event::Started { threads });
-            start(job, node, handle);
-        }
-    }
-
-    fn job(&self, node: NodeIndex, key: Key, threads: usize, lock: Lock) -> Job {
-        let instance = &self.graph[node];
-        let work = self.store.work(&key.digest());
-        let artifact = |item: &crate::graph::InputItem| Artifact {
-            path: self.store.object(&self.outputs[&item.producer][item.output]),
-            coordinates: item.coordinates.clone(),
-        };
-        let inputs = instance
-            .inputs
-            .iter()
-            .map(|input| (input.name.to_string(), input.items.iter().map(artifact).collect()))
-            .collect();
-        let manifest = Manifest {
-            instance: instance.name.clone(),
-            kind: key.kind.clone(),
-            code: key.code.clone(),
-            params: key.params.clone(),
-            seed: key.seed,
-            inputs,
-            outputs: work.join("out"),
-            checkpoints: work.join("checkpoints"),
-            lock: work.join("lock"),
-            threads,
-        };
-        Job { instance: instance.name.clone(), key, manifest, outputs: instance.kind.outputs, _lock: lock }
-    }
-
     fn hear(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Progress(node, progress) => self.tell(node, Event::Progress(&progress)),
             Message::Ended(node, result) => {
-                let Some(Running { key, .. }) = self.running.remove(&node) else { return Ok(()) };
+                let Some(Running { key, taken, timed_out, .. }) = self.running.remove(&node) else {
+                    return Ok(());
+                };
+                self.free.give_back(taken);
                 match result {
                     Ok(success) => {
-                        self.summary.ran += 1;
+                        self.ends(node, End::Ran);
+                        self.outcome(node).seconds = Some(success.elapsed.as_secs_f64());
                         self.tell(node, Event::Finished { elapsed: success.elapsed });
                         self.succeed(node, &key, &success.record)?;
                     }
                     Err(message) => {
-                        self.fail(node, message);
-                        let others = self.sharing.get_mut(&key).map(|sharing| {
-                            sharing.failed = true;
-                            std::mem::take(&mut sharing.others)
-                        });
-                        let first = &self.graph[node].name;
-                        others.into_iter().flatten().for_each(|other| self.fail_alike(other, first));
+                        self.try_again(node, if timed_out { self.too_long(node) } else { message })
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    fn too_long(&self, node: NodeIndex) -> String {
+        let most = self.graph[node].needs.timeout.map_or(Duration::ZERO, |Timeout(most)| most);
+        let most = humantime::format_duration(most);
+        format!(
+            "it was ended after its timeout of {most}\nhint: run again to go on from its last checkpoint, or raise `needs.timeout`"
+        )
+    }
+
+    /// What has failed is tried again as often as it may be; it goes on from its last checkpoint.
+    fn try_again(&mut self, node: NodeIndex, message: String) {
+        let most = self.graph[node].needs.retries.unwrap_or(self.options.retries);
+        let tries = self.tries.entry(node).or_default();
+        if *tries >= most {
+            return self.give_up(node, message);
+        }
+        *tries += 1;
+        self.tell(node, Event::Retried { message: &message });
+        self.ready.insert(node);
+    }
+
+    /// It fails, and with it those that share its key.
+    fn give_up(&mut self, node: NodeIndex, message: String) {
+        let key = key_of(self.graph, node, &self.outputs).digest();
+        self.fail(node, message);
+        let others = self.sharing.get_mut(&key).map(|sharing| {
+            sharing.failed = true;
+            std::mem::take(&mut sharing.others)
+        });
+        let first = &self.graph[node].name;
+        others.into_iter().flatten().for_each(|other| self.fail_alike(other, first));
     }
 
     /// An instance that was to run has its result, and those that share its key find it in the store.
@@ -368,14 +370,14 @@ impl Dispatcher<'_> {
 
     /// A failure takes down what depends on it, and nothing else.
     fn fail(&mut self, node: NodeIndex, message: String) {
-        self.summary.failed += 1;
+        self.ends(node, End::Failed);
         self.tell(node, Event::Failed { message: &message });
-        self.summary.failures.push((self.graph[node].name.clone(), message));
+        self.outcome(node).message = message;
         let mut waiting = vec![node];
         while let Some(node) = waiting.pop() {
             for consumer in self.graph.neighbors_directed(node, Outgoing) {
                 if self.left.remove(&consumer).is_some() {
-                    self.summary.skipped += 1;
+                    self.ends(consumer, End::Skipped);
                     self.tell(consumer, Event::Skipped);
                     waiting.push(consumer);
                 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use stages::contract::{Output, Progress};
+use stages::contract::{Code, Output, Progress};
 
 use super::manifest::{Manifest, Report};
 use crate::{
@@ -35,6 +35,9 @@ pub struct Job {
     pub key: Key,
     pub manifest: Manifest,
     pub outputs: &'static [Output],
+    pub code: Code,
+    /// The graphics cards that it may use.
+    pub gpus: Vec<String>,
     /// Held until the result is recorded.
     pub _lock: Lock,
 }
@@ -105,6 +108,8 @@ pub fn execute(
 
     let mut command = Command::new(&launcher.program);
     command.args(&launcher.arguments).arg(manifest);
+    // Cards are given one by one: without any it shall not find those of others.
+    command.env("CUDA_VISIBLE_DEVICES", job.gpus.join(","));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file);
     // A terminal's Ctrl-C goes to the parent alone, which then ends its children.
     command.process_group(0);
@@ -182,6 +187,7 @@ fn take_in(job: &Job, key: &Digest, store: &Store, elapsed: Duration) -> std::io
         },
     };
     store.record(key, &record)?;
+    store.remember_code(job.code.fingerprint, job.code.parts);
     Ok(record)
 }
 

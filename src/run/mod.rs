@@ -6,15 +6,20 @@
 
 pub mod child;
 mod dispatch;
+mod earlier;
 mod execute;
 mod manifest;
+mod outcome;
 mod plan;
 mod publish;
 mod resolve;
+mod tokens;
 mod watch;
 
-pub use dispatch::{Interrupt, Options, Summary, run};
+pub use dispatch::{Interrupt, Options, run};
 pub use execute::Launcher;
 pub use manifest::{Manifest, Report};
+pub use outcome::{End, Outcome, Summary};
 pub use plan::{Planned, State, plan};
+pub use tokens::Tokens;
 pub use watch::{Event, Watcher};

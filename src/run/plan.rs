@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::{Direction::Incoming, graph::NodeIndex};
 use serde::Serialize;
 
-use super::resolve::{Decision, Outputs, Resolver, contents, key_of};
+use super::resolve::{Decision, Outputs, Resolver, Why, contents, key_of};
 use crate::{
     graph::{Graph, ordered},
     key::Digest,
@@ -32,7 +32,19 @@ pub struct Planned {
     /// `None` where it depends on what has not run yet.
     pub key: Option<Digest>,
     pub state: State,
+    /// In one line.
     pub reason: String,
+    /// The same, one by one.
+    pub reasons: Vec<String>,
+    /// Of a miss: the key of the earlier result that is nearest, which `reasons` compare with.
+    pub nearest: Option<Digest>,
+}
+
+impl Planned {
+    fn new(name: &str, key: Option<Digest>, state: State, why: Why) -> Self {
+        let (name, reason) = (name.into(), why.line());
+        Self { name, key, state, reason, reasons: why.reasons, nearest: why.nearest }
+    }
 }
 
 /// Plans the `chosen` instances, producers first. The store is only read.
@@ -43,7 +55,6 @@ pub fn plan(graph: &Graph, chosen: &BTreeSet<NodeIndex>, store: &Store) -> Vec<P
     let mut planned = vec![];
     for node in ordered(graph).into_iter().filter(|n| chosen.contains(n)) {
         let instance = &graph[node];
-        let name = instance.name.clone();
         let mut unknown: Vec<&str> = graph
             .neighbors_directed(node, Incoming)
             .filter(|producer| !outputs.contains_key(producer))
@@ -53,23 +64,23 @@ pub fn plan(graph: &Graph, chosen: &BTreeSet<NodeIndex>, store: &Store) -> Vec<P
         planned.push(if let Some(first) = unknown.first() {
             let others =
                 if unknown.len() > 1 { format!(" and {} more", unknown.len() - 1) } else { String::new() };
-            let reason = format!("depends on {first}{others}");
-            Planned { name, key: None, state: State::Maybe, reason }
+            let why = Why::plain(format!("depends on {first}{others}"));
+            Planned::new(&instance.name, None, State::Maybe, why)
         } else {
             let key = key_of(graph, node, &outputs);
             let digest = key.digest();
-            let (state, reason) = match (resolver.decide(instance, &key), misses.get(&digest)) {
+            let (state, why) = match (resolver.decide(instance, &key), misses.get(&digest)) {
                 (Decision::Hit(record), _) => {
                     outputs.insert(node, contents(&record));
-                    (State::Hit, "cached".into())
+                    (State::Hit, Why::plain("cached"))
                 }
-                (_, Some(first)) => (State::Shared, format!("has the same key as {first}")),
-                (Decision::Miss { reason }, None) => {
+                (_, Some(first)) => (State::Shared, Why::plain(format!("has the same key as {first}"))),
+                (Decision::Miss(why), None) => {
                     misses.insert(digest.clone(), &instance.name);
-                    (State::Miss, reason)
+                    (State::Miss, why)
                 }
             };
-            Planned { name, key: Some(digest), state, reason }
+            Planned::new(&instance.name, Some(digest), state, why)
         });
     }
     planned

@@ -1,9 +1,10 @@
 //! An instance's key, and what the store has for it.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{cell::OnceCell, collections::BTreeMap, time::Duration};
 
 use petgraph::graph::NodeIndex;
 
+use super::earlier::{Earlier, Now};
 use crate::{
     graph::{Graph, Instance},
     key::{Digest, FORMAT, Key, KeyInput},
@@ -29,7 +30,7 @@ pub fn key_of(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Key {
     Key {
         format: FORMAT,
         kind: instance.kind.name.into(),
-        code: instance.kind.fingerprint.into(),
+        code: instance.kind.code.fingerprint.into(),
         params: instance.params.clone(),
         seed: instance.seed,
         inputs: inputs.collect(),
@@ -44,14 +45,34 @@ pub fn contents(record: &Record) -> BTreeMap<String, Digest> {
 /// Looks keys up, and explains why one is not there.
 pub struct Resolver<'a> {
     pub store: &'a Store,
-    /// All records by instance, read when the first explanation is asked for.
-    earlier: OnceCell<BTreeMap<String, Vec<Record>>>,
+    /// Read when the first explanation is asked for.
+    earlier: OnceCell<Earlier<'a>>,
 }
 
 /// Whether an instance must run.
 pub enum Decision {
     Hit(Box<Record>),
-    Miss { reason: String },
+    Miss(Why),
+}
+
+/// Why the store does not have a result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Why {
+    /// What differs from the nearest earlier result, or what is wrong with the one that there is.
+    pub reasons: Vec<String>,
+    /// The key of that earlier result.
+    pub nearest: Option<Digest>,
+}
+
+impl Why {
+    pub fn plain(reason: impl Into<String>) -> Self {
+        Self { reasons: vec![reason.into()], nearest: None }
+    }
+
+    /// In one line.
+    pub fn line(&self) -> String {
+        self.reasons.join("; ")
+    }
 }
 
 impl<'a> Resolver<'a> {
@@ -62,8 +83,8 @@ impl<'a> Resolver<'a> {
     pub fn decide(&self, instance: &Instance, key: &Key) -> Decision {
         match self.lookup(instance, key) {
             Lookup::Hit(record) => Decision::Hit(record),
-            Lookup::Damaged(why) => Decision::Miss { reason: format!("the cached result {why}") },
-            Lookup::Absent => Decision::Miss { reason: self.explain(instance, key) },
+            Lookup::Damaged(why) => Decision::Miss(Why::plain(format!("the cached result {why}"))),
+            Lookup::Absent => Decision::Miss(self.explain(instance, key)),
         }
     }
 
@@ -87,22 +108,29 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// How long an instance may take: as long as those of its stage took, or a second where none has run.
+    pub fn duration(&self, instance: &Instance) -> Duration {
+        self.earlier().duration(&instance.stage).unwrap_or(Duration::from_secs(1))
+    }
+
+    fn earlier(&self) -> &Earlier<'a> {
+        self.earlier.get_or_init(|| Earlier::of(self.store))
+    }
+
     /// What differs from the earlier result that is nearest.
-    fn explain(&self, instance: &Instance, key: &Key) -> String {
-        let earlier = self.earlier.get_or_init(|| {
-            let mut by_instance: BTreeMap<String, Vec<Record>> = BTreeMap::new();
-            for (_, record) in self.store.records() {
-                by_instance.entry(record.provenance.instance.clone()).or_default().push(record);
-            }
-            by_instance
-        });
-        let candidates = earlier.get(&instance.name).into_iter().flatten();
-        let differences = candidates.map(|r| (key.differences(&r.key), r.provenance.finished));
-        let nearest = differences.min_by_key(|(found, finished)| (found.len(), std::cmp::Reverse(*finished)));
+    fn explain(&self, instance: &Instance, key: &Key) -> Why {
+        let earlier = self.earlier();
+        let known = Now { earlier, code: instance.kind.code };
+        let candidates = earlier.by_instance.get(&instance.name).into_iter().flatten();
+        let differences = candidates.map(|r| (key.differences(&r.key, &known), r));
+        let nearest = differences
+            .min_by_key(|(found, record)| (found.len(), std::cmp::Reverse(record.provenance.finished)));
         match nearest {
-            Some((found, _)) if !found.is_empty() => found.join("; "),
-            Some(_) => "its cached result is gone".into(),
-            None => "never ran".into(),
+            Some((reasons, record)) if !reasons.is_empty() => {
+                Why { reasons, nearest: Some(record.key.digest()) }
+            }
+            Some(_) => Why::plain("its cached result is gone"),
+            None => Why::plain("never ran"),
         }
     }
 }

@@ -18,6 +18,10 @@ pub enum Event<'a> {
     },
     /// Another run works on the same key; this one waits for its result.
     Waits,
+    /// It has failed and is tried again.
+    Retried {
+        message: &'a str,
+    },
     Failed {
         message: &'a str,
     },

@@ -46,6 +46,12 @@ pub struct Lock {
     _file: File,
 }
 
+impl Lock {
+    pub(super) fn of(file: File) -> Self {
+        Self { _file: file }
+    }
+}
+
 impl Store {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
@@ -70,7 +76,7 @@ impl Store {
         self.root.join("logs").join(format!("{key}.log"))
     }
 
-    fn result(&self, key: &Digest) -> PathBuf {
+    pub(super) fn result(&self, key: &Digest) -> PathBuf {
         self.root.join("results").join(format!("{key}.json"))
     }
 
@@ -94,17 +100,18 @@ impl Store {
         Lookup::Hit(Box::new(record))
     }
 
+    /// The record of a key, if there is one that can be read. Outputs are not verified.
+    pub fn record_of(&self, key: &Digest) -> Option<Record> {
+        read_record(&self.result(key)).ok().filter(|record| record.key.digest() == *key)
+    }
+
     /// The records of all results that can be read, with their keys, in no order. Outputs are not verified.
     pub fn records(&self) -> Vec<(Digest, Record)> {
-        let Ok(entries) = fs::read_dir(self.root.join("results")) else { return vec![] };
-        let digest = |path: &Path| {
-            let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
-            Digest::try_from(name.to_string()).ok()
-        };
-        entries
-            .filter_map(|entry| {
-                let path = entry.ok()?.path();
-                Some((digest(&path)?, read_record(&path).ok()?))
+        let keys = self.keys().unwrap_or_default();
+        keys.into_iter()
+            .filter_map(|key| {
+                let record = read_record(&self.result(&key)).ok()?;
+                Some((key, record))
             })
             .collect()
     }
@@ -114,14 +121,14 @@ impl Store {
         let path = self.root.join("locks").join(key.as_str());
         let file = self.create(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock::of(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(e)) => Err(Error::io(format!("cannot lock `{}`", path.display()))(e)),
         }
     }
 
     /// Makes a file and the folders above it.
-    fn create(&self, path: &Path) -> Result<File> {
+    pub(super) fn create(&self, path: &Path) -> Result<File> {
         let fail = |e| {
             Error::io(format!("cannot write in the cache `{}`", self.root.display()))(e)
                 .hint("name another folder with `--cache DIR`, or make room in this one")
@@ -176,7 +183,7 @@ impl Store {
     }
 
     /// Moves something damaged out of the way, so that it can be looked at.
-    fn set_aside(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn set_aside(&self, path: &Path) -> io::Result<()> {
         let folder = self.root.join("damaged");
         step();
         fs::create_dir_all(&folder)?;
@@ -187,7 +194,7 @@ impl Store {
     }
 }
 
-fn read_record(path: &Path) -> io::Result<Record> {
+pub(super) fn read_record(path: &Path) -> io::Result<Record> {
     let mut bytes = vec![];
     File::open(path)?.take(LARGEST_RECORD).read_to_end(&mut bytes)?;
     Ok(serde_json::from_slice(&bytes)?)

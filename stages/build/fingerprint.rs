@@ -13,29 +13,50 @@ use std::{
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// Fingerprints of all modules of the crate in `root/stages`, by path (`ppo::stage`).
-pub fn of_stages(root: &Path, compiler: &[u8]) -> io::Result<BTreeMap<String, String>> {
+/// The code that a module runs.
+pub struct Code {
+    /// A hash of `parts`.
+    pub fingerprint: String,
+    /// What it consists of, each with a hash or a version: `stages::ppo::objective`, `lm::decoder`, `crate gemm`,
+    /// `compiler`.
+    pub parts: BTreeMap<String, String>,
+}
+
+/// The code of all modules of the crate in `root/stages`, by path (`ppo::stage`).
+pub fn of_stages(root: &Path, compiler: &[u8]) -> io::Result<BTreeMap<String, Code>> {
     let sources = Sources::read(&root.join("stages/src"))?;
     let lock = Lock::parse(&fs::read_to_string(root.join("Cargo.lock"))?);
-    let lm = Sources::read(&root.join("lm/src"))?.hash_all();
-    let print = |module: &String| {
-        let mut hash = blake3::Hasher::new();
-        hash.update(compiler);
+    let lm = Sources::read(&root.join("lm/src"))?;
+    let code = |module: &String| {
+        let mut parts = BTreeMap::from([("compiler".to_string(), short(&[compiler]))]);
         let mut crates = BTreeSet::new();
         for reached in sources.reach(module) {
             let source = &sources.modules[&reached];
-            feed(&mut hash, reached.as_bytes());
-            feed(&mut hash, source.tokens.as_bytes());
-            source.included.iter().for_each(|bytes| feed(&mut hash, bytes));
+            parts.insert(named("stages", &reached), source.hash());
             crates.extend(source.names.iter().filter(|n| lock.direct.contains(*n)).cloned());
         }
         if crates.contains("lm") {
-            feed(&mut hash, lm.as_bytes());
+            parts.extend(lm.modules.iter().map(|(name, source)| (named("lm", name), source.hash())));
         }
-        lock.closure(&crates).iter().for_each(|package| feed(&mut hash, package.as_bytes()));
-        (module.clone(), hash.finalize().to_hex()[..32].to_string())
+        parts.extend(lock.closure(&crates));
+        let mut hash = blake3::Hasher::new();
+        for (name, part) in &parts {
+            feed(&mut hash, name.as_bytes());
+            feed(&mut hash, part.as_bytes());
+        }
+        (module.clone(), Code { fingerprint: hash.finalize().to_hex()[..32].to_string(), parts })
     };
-    Ok(sources.modules.keys().map(print).collect())
+    Ok(sources.modules.keys().map(code).collect())
+}
+
+fn named(of: &str, module: &str) -> String {
+    if module.is_empty() { of.into() } else { format!("{of}::{module}") }
+}
+
+fn short(parts: &[&[u8]]) -> String {
+    let mut hash = blake3::Hasher::new();
+    parts.iter().for_each(|part| feed(&mut hash, part));
+    hash.finalize().to_hex()[..16].to_string()
 }
 
 /// Length first, so that no two sequences of parts give the same bytes.
@@ -96,15 +117,6 @@ impl Sources {
         let beginnings = (1..=path.len()).rev().map(|n| path[..n].join("::"));
         beginnings.into_iter().find(|m| self.modules.contains_key(m))
     }
-
-    fn hash_all(&self) -> String {
-        let mut hash = blake3::Hasher::new();
-        for (module, source) in &self.modules {
-            feed(&mut hash, module.as_bytes());
-            feed(&mut hash, source.tokens.as_bytes());
-        }
-        hash.finalize().to_hex().to_string()
-    }
 }
 
 fn rust_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -132,6 +144,11 @@ impl Source {
         };
         source.scan(&tokens, module, folder)?;
         Ok(source)
+    }
+
+    fn hash(&self) -> String {
+        let included = self.included.iter().map(Vec::as_slice);
+        short(&std::iter::once(self.tokens.as_bytes()).chain(included).collect::<Vec<_>>())
     }
 
     /// Collects every path that the tokens spell, in code, in `use` and inside macros alike.
@@ -263,7 +280,7 @@ fn render(tokens: &[TokenTree]) -> String {
 
 /// What Cargo.lock says of the packages.
 struct Lock {
-    /// Name to version, checksum and dependencies.
+    /// Name to version with checksum, and dependencies.
     packages: BTreeMap<String, Vec<(String, Vec<String>)>>,
     /// Direct dependencies of `stages` and `lm`, as code names them.
     direct: BTreeSet<String>,
@@ -277,7 +294,8 @@ impl Lock {
                 let line = block.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(" = "));
                 line.unwrap_or_default().trim_matches('"').to_string()
             };
-            let identity = format!("{} {} {}", field("name"), field("version"), field("checksum"));
+            let checksum = field("checksum");
+            let identity = format!("{} {}", field("version"), checksum.get(..16).unwrap_or_default());
             let list = block.split("dependencies = [").nth(1).and_then(|l| l.split(']').next());
             let needs = list.unwrap_or_default().split(',').map(|d| d.trim().trim_matches('"').to_string());
             let needs = needs.filter(|d| !d.is_empty()).collect();
@@ -290,18 +308,20 @@ impl Lock {
 
     /// The packages that these crates are built from, with versions and checksums. Where the lock has
     /// several versions of a package, all count: that can only be too careful.
-    fn closure(&self, crates: &BTreeSet<String>) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
+    fn closure(&self, crates: &BTreeSet<String>) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
         let known = |c: &String| self.packages.keys().find(|p| p.replace('-', "_") == *c).cloned();
         let mut waiting: Vec<String> = crates.iter().filter_map(known).collect();
-        let mut seen = BTreeSet::new();
         while let Some(name) = waiting.pop() {
-            if seen.insert(name.clone()) {
-                for (identity, needs) in self.packages.get(&name).into_iter().flatten() {
-                    found.insert(identity.clone());
-                    waiting.extend(needs.iter().map(|d| name_of(d).to_string()));
-                }
+            let part = format!("crate {name}");
+            if found.contains_key(&part) {
+                continue;
             }
+            let locked = self.packages.get(&name).into_iter().flatten();
+            let (versions, needs): (Vec<&str>, Vec<&Vec<String>>) =
+                locked.map(|(version, needs)| (version.as_str(), needs)).unzip();
+            waiting.extend(needs.into_iter().flatten().map(|d| name_of(d).to_string()));
+            found.insert(part, versions.join(", "));
         }
         found
     }

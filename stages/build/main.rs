@@ -14,12 +14,18 @@ fn main() {
     let mut compiler = compiler.expect("the compiler gives its version").stdout;
     // Other instructions round otherwise.
     compiler.extend(env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().into_bytes());
-    let prints = fingerprint::of_stages(&root, &compiler).expect("the sources can be read");
-    let arms: String = prints.iter().map(|(m, p)| format!("        {m:?} => {p:?},\n")).collect();
+    let code = fingerprint::of_stages(&root, &compiler).expect("the sources can be read");
+    // Stage kinds are modules at the top.
+    let kinds = code.iter().filter(|(module, _)| !module.contains("::"));
+    let arm = |(module, code): (&String, &fingerprint::Code)| {
+        let parts: Vec<(&String, &String)> = code.parts.iter().collect();
+        format!("        {module:?} => Code {{ fingerprint: {:?}, parts: &{parts:?} }},\n", code.fingerprint)
+    };
     let code = format!(
-        "/// The code fingerprint of the module of that path in this crate.\n\
-         fn fingerprint(module: &str) -> &'static str {{\n    match module {{\n{arms}        \
-         other => panic!(\"there is no module `{{other}}`\"),\n    }}\n}}\n"
+        "/// The code of the module of that name in this crate.\n\
+         fn code(module: &str) -> Code {{\n    match module {{\n{}        \
+         other => panic!(\"there is no module `{{other}}`\"),\n    }}\n}}\n",
+        kinds.map(arm).collect::<String>()
     );
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("fingerprints.rs"), code).expect("OUT_DIR takes files");

@@ -62,8 +62,18 @@ pub fn write<R: Row>(path: &Path, rows: &[R]) -> Result<(), DatasetError> {
     writer.finish().map_err(io(path, "written"))
 }
 
+/// What `read` gives; none where it panics, as the library that reads Arrow files does on some that are damaged.
+pub fn caught<T>(read: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok()
+}
+
 /// Reads the rows of an Arrow IPC file with exactly the declared columns.
 pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, DatasetError> {
+    let damaged = || std::io::Error::new(std::io::ErrorKind::InvalidData, "it is damaged");
+    caught(|| read_unguarded(path)).unwrap_or_else(|| Err(io(path, "read")(damaged())))
+}
+
+fn read_unguarded<R: Row>(path: &Path) -> Result<Vec<R>, DatasetError> {
     let file = File::open(path).map_err(io(path, "read"))?;
     let reader = FileReader::try_new(file, None).map_err(io(path, "read"))?;
     let describe = |s: &Schema| {

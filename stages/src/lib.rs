@@ -14,6 +14,7 @@ mod evaluation;
 pub mod evidence;
 pub mod judge;
 pub mod match_kl;
+mod metrics;
 mod names;
 pub mod oracle;
 pub mod overoptimization;

@@ -300,7 +300,8 @@ fn trajectories_are_compared_at_the_same_kl_and_judged_on_their_way() {
     for stage in ["match-kl", "overoptimization"] {
         let params = if stage == "match-kl" { json!({}) } else { json!({ "world": WORLD }) };
         let refused = |name: &str, trajectories: Vec<PathBuf>| {
-            let result = w.try_run(name, stage, params.clone(), &[("trajectories", trajectories)]);
+            let name = format!("{stage}-{name}");
+            let result = w.try_run(&name, stage, params.clone(), &[("trajectories", trajectories)]);
             result.expect_err("nothing to compare").message
         };
         let twice = vec![trajectories[0].clone(); 2];

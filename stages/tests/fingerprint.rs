@@ -5,6 +5,8 @@ mod fingerprint;
 
 use std::{collections::BTreeMap, fs};
 
+use fingerprint::Code;
+
 /// A small workspace: `ppo` reaches `helper` and the library, `judge` neither.
 const FILES: [(&str, &str); 8] = [
     ("stages/src/lib.rs", "pub mod helper; pub mod judge; pub mod ppo; pub mod words;"),
@@ -30,7 +32,7 @@ const LOCK: &str = "[[package]]\nname = \"stages\"\nversion = \"0.1.0\"\ndepende
     [[package]]\nname = \"gemm\"\nversion = \"1.0.0\"\n\n[[package]]\nname = \"rand\"\nversion = \"1.0.0\"\n";
 
 /// Fingerprints of the workspace with some of its files changed.
-fn prints(edits: &[(&str, &str)], lock: &str) -> BTreeMap<String, String> {
+fn prints(edits: &[(&str, &str)], lock: &str) -> BTreeMap<String, Code> {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in FILES.iter().chain(edits) {
         let path = dir.path().join(name);
@@ -41,10 +43,35 @@ fn prints(edits: &[(&str, &str)], lock: &str) -> BTreeMap<String, String> {
     fingerprint::of_stages(dir.path(), b"rustc 1").unwrap()
 }
 
-/// Which of the two stages an edit reaches.
+/// Which of the two stages an edit reaches. The parts say the same as the fingerprint.
 fn reached(edits: &[(&str, &str)]) -> Vec<&'static str> {
     let (before, after) = (prints(&[], LOCK), prints(edits, LOCK));
-    ["judge", "ppo"].into_iter().filter(|stage| before[*stage] != after[*stage]).collect()
+    let reaches = |stage: &&str| {
+        let (before, after) = (&before[*stage], &after[*stage]);
+        assert_eq!(before.fingerprint == after.fingerprint, before.parts == after.parts);
+        before.fingerprint != after.fingerprint
+    };
+    ["judge", "ppo"].into_iter().filter(reaches).collect()
+}
+
+#[test]
+fn the_parts_name_what_changed() {
+    let (before, after) = (prints(&[], LOCK), prints(&[("stages/src/helper.rs", "pub fn gae() {}")], LOCK));
+    let (before, after) = (&before["ppo"].parts, &after["ppo"].parts);
+    let changed: Vec<&String> = before.keys().filter(|part| before[*part] != after[*part]).collect();
+    assert_eq!(changed, ["stages::helper"]);
+    let names: Vec<&str> = before.keys().map(String::as_str).collect();
+    let expected = [
+        "compiler",
+        "crate gemm",
+        "crate lm",
+        "lm",
+        "stages::helper",
+        "stages::ppo",
+        "stages::ppo::inner",
+        "stages::words",
+    ];
+    assert_eq!(names, expected);
 }
 
 #[test]
@@ -80,6 +107,6 @@ fn a_dependency_reaches_the_stages_that_use_it_and_the_compiler_all() {
         &[],
         &LOCK.replace("name = \"gemm\"\nversion = \"1.0.0\"", "name = \"gemm\"\nversion = \"1.0.1\""),
     );
-    assert_ne!(before["ppo"], after["ppo"], "by way of the library");
-    assert_eq!(before["judge"], after["judge"]);
+    assert_ne!(before["ppo"].fingerprint, after["ppo"].fingerprint, "by way of the library");
+    assert_eq!(before["judge"].fingerprint, after["judge"].fingerprint);
 }

@@ -1,6 +1,6 @@
 //! Stage kinds: typed where they are written, uniform where the engine meets them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io, path::Path};
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
@@ -34,6 +34,22 @@ pub trait Stage: 'static {
     fn run(params: Self::Params, ctx: &Context) -> Result<(), StageError>;
 }
 
+/// The code that a kind runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// Changes when a part of it changes.
+    pub fingerprint: &'static str,
+    /// The parts with a hash or a version of each, such as `stages::ppo::objective` and `crate gemm`.
+    pub parts: &'static [(&'static str, &'static str)],
+}
+
+/// Code of which nothing is known but its fingerprint.
+impl From<&'static str> for Code {
+    fn from(fingerprint: &'static str) -> Self {
+        Self { fingerprint, parts: &[] }
+    }
+}
+
 /// A stage kind as the engine sees it.
 #[derive(Clone)]
 pub struct Kind {
@@ -41,8 +57,7 @@ pub struct Kind {
     pub about: &'static str,
     pub inputs: &'static [Input],
     pub outputs: &'static [Output],
-    /// Changes when the code that this kind runs changes.
-    pub fingerprint: &'static str,
+    pub code: Code,
     /// The JSON Schema of `with`, without references.
     pub schema: fn() -> Schema,
     /// Checks `with` and gives it back with every default filled in.
@@ -52,13 +67,13 @@ pub struct Kind {
 }
 
 impl Kind {
-    pub fn of<S: Stage>(fingerprint: &'static str) -> Self {
+    pub fn of<S: Stage>(code: impl Into<Code>) -> Self {
         Self {
             name: S::KIND,
             about: S::ABOUT,
             inputs: S::INPUTS,
             outputs: S::OUTPUTS,
-            fingerprint,
+            code: code.into(),
             schema: schema::<S>,
             canonical: canonical::<S>,
             run: |params, ctx| S::run(parse::<S>(params).map_err(|e| StageError::new(e.message))?, ctx),
@@ -85,9 +100,15 @@ fn canonical<S: Stage>(params: Value) -> Result<Value, ParamError> {
     serde_json::to_value(&params).map_err(|e| ParamError::new("", e.to_string()))
 }
 
-/// The stage kinds that a program knows, by name.
+/// What an output says in numbers, by name, such as `ppo-binary/in/gold`.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// The stage kinds that a program knows, by name, and how it reads what they measure.
 #[derive(Clone, Default)]
-pub struct Registry(BTreeMap<&'static str, Kind>);
+pub struct Registry {
+    kinds: BTreeMap<&'static str, Kind>,
+    metrics: Option<fn(&Path) -> io::Result<Metrics>>,
+}
 
 impl Registry {
     /// Adds a kind.
@@ -96,14 +117,27 @@ impl Registry {
     /// If there is one of that name already.
     pub fn add(&mut self, kind: Kind) {
         let name = kind.name;
-        assert!(self.0.insert(name, kind).is_none(), "two stage kinds are called `{name}`");
+        assert!(self.kinds.insert(name, kind).is_none(), "two stage kinds are called `{name}`");
     }
 
     pub fn get(&self, name: &str) -> Option<&Kind> {
-        self.0.get(name)
+        self.kinds.get(name)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Kind> {
-        self.0.values()
+        self.kinds.values()
+    }
+
+    /// Sets how metrics are read of an output's file or folder; none where it holds none.
+    pub fn read_metrics_with(&mut self, read: fn(&Path) -> io::Result<Metrics>) {
+        self.metrics = Some(read);
+    }
+
+    /// The metrics of an output.
+    ///
+    /// # Errors
+    /// If it has some that cannot be read.
+    pub fn metrics(&self, path: &Path) -> io::Result<Metrics> {
+        self.metrics.map_or(Ok(Metrics::new()), |read| read(path))
     }
 }

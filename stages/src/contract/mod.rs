@@ -13,4 +13,4 @@ mod kind;
 pub use artifact::{Arity, Artifact, Coordinates, Input, Output};
 pub use context::{Context, Progress, derive_seed};
 pub use error::{ParamError, StageError};
-pub use kind::{Kind, Registry, Stage};
+pub use kind::{Code, Kind, Metrics, Registry, Stage};

@@ -1,4 +1,4 @@
-//! `pipeline cache`.
+//! `pipeline cache ls`.
 
 use std::{
     process::ExitCode,
@@ -8,8 +8,12 @@ use std::{
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
-use super::{args::CacheCommand, output};
-use crate::{error::Result, key::Digest, store::Store};
+use crate::{
+    cli::{args::CacheOptions, output},
+    error::Result,
+    key::Digest,
+    store::Store,
+};
 
 #[derive(Serialize)]
 struct Entry {
@@ -22,9 +26,8 @@ struct Entry {
     bytes: u64,
 }
 
-pub fn run(command: &CacheCommand) -> Result<ExitCode> {
-    let CacheCommand::Ls { cache, json } = command;
-    let records = Store::new(&cache.folder).records();
+pub fn run(options: &CacheOptions) -> Result<ExitCode> {
+    let records = Store::new(&options.cache.folder).records();
     let mut entries: Vec<Entry> = records
         .into_iter()
         .map(|(key, record)| Entry {
@@ -37,7 +40,7 @@ pub fn run(command: &CacheCommand) -> Result<ExitCode> {
         })
         .collect();
     entries.sort_by(|a, b| (b.finished, &a.instance, &a.key).cmp(&(a.finished, &b.instance, &b.key)));
-    if *json {
+    if options.json {
         return output::json(&serde_json::json!({ "results": entries }));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

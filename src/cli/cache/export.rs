@@ -1,0 +1,42 @@
+//! `pipeline cache export`.
+
+use std::{collections::BTreeSet, path::Path, process::ExitCode};
+
+use indicatif::HumanBytes;
+
+use crate::{
+    cli::{args::CacheFolder, output},
+    error::{Error, Result},
+    history::{History, Ref},
+    store::Store,
+};
+
+pub fn run(run: &Ref, file: &Path, cache: &CacheFolder) -> Result<ExitCode> {
+    let (store, history) = (Store::new(&cache.folder), History::new(&cache.folder));
+    let run = history.find(run)?;
+    let missing =
+        run.instances.iter().find(|o| o.key.as_ref().is_none_or(|key| store.record_of(key).is_none()));
+    if let Some(outcome) = missing {
+        let message = format!("the run `{}` has no result of `{}`", run.id, outcome.instance);
+        return Err(
+            Error::experiment(message).hint("export a run that was finished: `pipeline runs` lists them")
+        );
+    }
+    let keys: BTreeSet<_> = run.instances.iter().filter_map(|outcome| outcome.key.clone()).collect();
+    let write = || {
+        if file.exists() {
+            return Err(std::io::Error::other("there is a file of that name"));
+        }
+        let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        let record = history.raw(&run.id).map_err(|e| std::io::Error::other(e.message))?;
+        store.export(&keys, &[record], &mut std::io::BufWriter::new(draft.as_file_mut()))?;
+        draft.as_file().sync_all()?;
+        let bytes = draft.as_file().metadata()?.len();
+        draft.persist_noclobber(file).map_err(|e| e.error)?;
+        Ok(bytes)
+    };
+    let bytes = write().map_err(Error::io(format!("cannot write the archive `{}`", file.display())))?;
+    output::say(&format!("{} results of run {}: {}", keys.len(), run.id, HumanBytes(bytes)));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,29 @@
+//! `pipeline cache import`.
+
+use std::{fs::File, io::BufReader, path::Path, process::ExitCode};
+
+use crate::{
+    cli::{args::CacheFolder, output},
+    error::{Error, Result},
+    history::History,
+    store::Store,
+};
+
+pub fn run(file: &Path, cache: &CacheFolder) -> Result<ExitCode> {
+    let (store, history) = (Store::new(&cache.folder), History::new(&cache.folder));
+    let _entered = store.enter();
+    let read = || store.import(BufReader::new(File::open(file)?));
+    let imported = read().map_err(|e| {
+        Error::io(format!("cannot take in `{}`", file.display()))(e)
+            .hint("give a file that `pipeline cache export` has written; nothing unsound was taken in")
+    })?;
+    // Last, when all that they name is there.
+    imported.runs.iter().try_for_each(|(name, bytes)| history.take_in(name, bytes))?;
+    output::say(&format!(
+        "took in {} results, {} objects and {} runs",
+        imported.results,
+        imported.objects,
+        imported.runs.len()
+    ));
+    Ok(ExitCode::SUCCESS)
+}

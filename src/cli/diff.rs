@@ -1,0 +1,219 @@
+//! `pipeline diff`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+use stages::contract::{Metrics, Registry};
+
+use super::{args::DiffOptions, output, show::makers, times::time};
+use crate::{
+    error::{Error, Result},
+    history::{History, Run},
+    key::{Digest, Known, changes},
+    run::Outcome,
+    store::{Record, Store, code_change},
+};
+
+/// Of the metrics that differ, how many are shown unless all are asked for.
+const SHOWN: usize = 20;
+
+#[derive(Serialize)]
+struct Diff {
+    before: String,
+    after: String,
+    /// What differs between the experiments, profile and overrides merged.
+    settings: Vec<String>,
+    only_before: Vec<String>,
+    only_after: Vec<String>,
+    /// Instances of both runs that are not the same in them.
+    instances: Vec<Changed>,
+    /// How many are the same in both.
+    same: usize,
+    /// Where a metric of both differs; the greatest change, beside its size, first.
+    metrics: Vec<Moved>,
+}
+
+#[derive(Serialize)]
+struct Changed {
+    instance: String,
+    before: &'static str,
+    after: &'static str,
+    /// What differs between the keys.
+    reasons: Vec<String>,
+    /// The outputs whose content differs.
+    outputs: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Moved {
+    metric: String,
+    before: f64,
+    after: f64,
+}
+
+pub fn run(options: &DiffOptions, registry: &Registry) -> Result<ExitCode> {
+    let (history, store) = (History::new(&options.cache.folder), Store::new(&options.cache.folder));
+    let (before, after) = (history.find(&options.before)?, history.find(&options.after)?);
+    let diff = Diff::of(&before, &after, &store, registry)?;
+    if options.json {
+        return output::json(&diff);
+    }
+    output::text(&diff.text(&before, &after, if options.all { usize::MAX } else { SHOWN }))
+}
+
+/// What the later run knows of contents.
+struct OfRun<'a> {
+    makers: BTreeMap<Digest, String>,
+    store: &'a Store,
+}
+
+impl Known for OfRun<'_> {
+    fn maker(&self, content: &Digest) -> Option<&str> {
+        self.makers.get(content).map(String::as_str)
+    }
+
+    fn code_change(&self, old: &str, new: &str) -> String {
+        code_change(self.store.code(old).as_ref(), self.store.code(new).as_ref())
+    }
+}
+
+impl Diff {
+    fn of(before: &Run, after: &Run, store: &Store, registry: &Registry) -> Result<Self> {
+        let of =
+            |run: &Run| -> BTreeSet<String> { run.instances.iter().map(|o| o.instance.clone()).collect() };
+        let (ours, theirs) = (of(before), of(after));
+        let known = OfRun { makers: makers(after, store), store };
+        let record = |o: &Outcome| o.key.as_ref().and_then(|key| store.record_of(key));
+        let old: BTreeMap<&str, &Outcome> =
+            before.instances.iter().map(|o| (o.instance.as_str(), o)).collect();
+        let (mut instances, mut moved, mut same) = (vec![], vec![], 0);
+        for new in &after.instances {
+            let Some(old) = old.get(new.instance.as_str()) else { continue };
+            if old.key.is_some() && old.key == new.key {
+                same += 1;
+                continue;
+            }
+            let (mut reasons, mut outputs) = (vec![], vec![]);
+            if let (Some(a), Some(b)) = (record(old), record(new)) {
+                reasons = b.key.differences(&a.key, &known);
+                outputs = differing(&a, &b);
+                moved.extend(moves(&new.instance, [&a, &b], &outputs, store, registry)?);
+            }
+            let (before, after) = (old.state.word(), new.state.word());
+            instances.push(Changed { instance: new.instance.clone(), before, after, reasons, outputs });
+        }
+        moved.sort_by(|a, b| b.size().total_cmp(&a.size()));
+        Ok(Self {
+            before: before.id.clone(),
+            after: after.id.clone(),
+            settings: changes("", &before.resolved, &after.resolved),
+            only_before: ours.difference(&theirs).cloned().collect(),
+            only_after: theirs.difference(&ours).cloned().collect(),
+            instances,
+            same,
+            metrics: moved,
+        })
+    }
+
+    fn text(&self, before: &Run, after: &Run, most: usize) -> String {
+        let mut text = String::new();
+        for (name, run) in [("before", before), ("after", after)] {
+            let git = run.git.as_ref().map_or(String::new(), |git| {
+                format!(", commit {}{}", git.commit, if git.dirty { " with changes" } else { "" })
+            });
+            text.push_str(&format!("{name:<7} {}  {}{git}\n", run.id, time(run.started)));
+        }
+        let mut section = |title: &str, lines: Vec<String>| {
+            if !lines.is_empty() {
+                text.push_str(&format!("\n{title}\n"));
+                lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+            }
+        };
+        section("settings", self.settings.clone());
+        section("only before", self.only_before.clone());
+        section("only after", self.only_after.clone());
+        let changed = |c: &Changed| {
+            let reasons = match (c.reasons.as_slice(), c.before == c.after) {
+                ([], _) => format!("{} -> {}", c.before, c.after),
+                (reasons, _) => reasons.join("; "),
+            };
+            let outputs = match c.outputs.as_slice() {
+                [] => ": the same outputs".into(),
+                outputs => format!(": other {}", outputs.join(", ")),
+            };
+            format!("{}  {reasons}{}", c.instance, if c.reasons.is_empty() { String::new() } else { outputs })
+        };
+        section("instances that differ", self.instances.iter().map(changed).collect());
+        let rows: Vec<Vec<String>> = self.metrics.iter().take(most).map(Moved::row).collect();
+        let table = output::table(&["METRIC", "BEFORE", "AFTER", "CHANGE"], &rows);
+        if !rows.is_empty() {
+            section("metrics that differ", table.lines().map(String::from).collect());
+        }
+        let more = self.metrics.len().saturating_sub(most);
+        if more > 0 {
+            text.push_str(&format!("  and {more} more: `--all` shows them\n"));
+        }
+        text.push_str(&format!(
+            "\n{} instances are the same in both, {} differ\n",
+            self.same,
+            self.instances.len()
+        ));
+        text
+    }
+}
+
+/// Outputs of both that do not have the same content.
+fn differing(before: &Record, after: &Record) -> Vec<String> {
+    let differs = |name: &&String| {
+        before.outputs.get(*name).map(|s| &s.content) != after.outputs.get(*name).map(|s| &s.content)
+    };
+    let names: BTreeSet<&String> = before.outputs.keys().chain(after.outputs.keys()).collect();
+    names.iter().filter(|name| differs(name)).map(|name| (*name).clone()).collect()
+}
+
+/// The metrics of the named outputs that differ.
+fn moves(
+    instance: &str,
+    [before, after]: [&Record; 2],
+    outputs: &[String],
+    store: &Store,
+    registry: &Registry,
+) -> Result<Vec<Moved>> {
+    let read = |record: &Record, output: &String| match record.outputs.get(output) {
+        Some(stored) => registry
+            .metrics(&store.object(&stored.content))
+            .map_err(Error::io("a table of metrics cannot be read")),
+        None => Ok(Metrics::new()),
+    };
+    let mut moved = vec![];
+    for output in outputs {
+        let (old, new) = (read(before, output)?, read(after, output)?);
+        let of_both = old.iter().filter_map(|(name, old)| Some((name, *old, *new.get(name)?)));
+        moved.extend(of_both.filter(|(_, old, new)| old != new).map(|(name, before, after)| Moved {
+            metric: format!("{instance}/{name}"),
+            before,
+            after,
+        }));
+    }
+    Ok(moved)
+}
+
+impl Moved {
+    /// The change as a share of the greater of both.
+    fn size(&self) -> f64 {
+        (self.after - self.before).abs() / self.before.abs().max(self.after.abs())
+    }
+
+    fn row(&self) -> Vec<String> {
+        let number = |x: f64| format!("{x:.4}");
+        vec![
+            self.metric.clone(),
+            number(self.before),
+            number(self.after),
+            format!("{:+.4}", self.after - self.before),
+        ]
+    }
+}

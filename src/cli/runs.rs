@@ -1,0 +1,79 @@
+//! `pipeline runs`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{args::RunsOptions, output, times::time};
+use crate::{
+    error::Result,
+    history::{Git, History, Run},
+    run::Summary,
+};
+
+#[derive(Serialize)]
+struct Entry {
+    id: String,
+    experiment: String,
+    file: String,
+    profile: Option<String>,
+    set: Vec<String>,
+    only: Vec<String>,
+    /// Seconds since 1970.
+    started: u64,
+    git: Option<Git>,
+    #[serde(flatten)]
+    summary: Summary,
+}
+
+impl From<Run> for Entry {
+    fn from(run: Run) -> Self {
+        let summary = run.summary();
+        let Run { id, experiment, file, profile, set, only, started, git, .. } = run;
+        Self { id, experiment, file, profile, set, only, started, git, summary }
+    }
+}
+
+impl Entry {
+    fn row(&self) -> Vec<String> {
+        let Summary { total, ran, cached, failed, skipped, seconds, interrupted } = &self.summary;
+        let mut what = format!("{ran} ran, {cached} cached of {total}");
+        for (count, of) in [(failed, "failed"), (skipped, "skipped")] {
+            if *count > 0 {
+                what.push_str(&format!(", {count} {of}"));
+            }
+        }
+        if *interrupted {
+            what.push_str(", interrupted");
+        }
+        let profile = self.profile.iter().map(|p| format!(" ({p})"));
+        let commit = self.git.as_ref().map_or(String::new(), |git| {
+            format!("{}{}", git.commit.get(..10).unwrap_or(&git.commit), if git.dirty { "+" } else { "" })
+        });
+        vec![
+            self.id.clone(),
+            format!("{}{}", self.experiment, profile.collect::<String>()),
+            time(self.started),
+            format!("{seconds:.1} s"),
+            what,
+            commit,
+        ]
+    }
+}
+
+pub fn run(options: &RunsOptions) -> Result<ExitCode> {
+    let history = History::new(&options.cache.folder);
+    let read = |id: &String| match history.read(id) {
+        Ok(run) => Some(Entry::from(run)),
+        Err(e) => {
+            output::say(&format!("warning: {e}"));
+            None
+        }
+    };
+    let entries: Vec<Entry> = history.ids().iter().filter_map(read).collect();
+    if options.json {
+        return output::json(&serde_json::json!({ "runs": entries }));
+    }
+    let rows: Vec<Vec<String>> = entries.iter().map(Entry::row).collect();
+    output::text(&output::table(&["RUN", "EXPERIMENT", "STARTED", "TOOK", "INSTANCES", "COMMIT"], &rows))
+}

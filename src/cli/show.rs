@@ -1,0 +1,225 @@
+//! `pipeline show`.
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use indicatif::HumanBytes;
+use serde::Serialize;
+use serde_json::Value;
+use stages::contract::{Metrics, Registry};
+
+use super::{args::ShowOptions, output, times::time};
+use crate::{
+    error::{Error, Result},
+    experiment::did_you_mean,
+    history::{History, Run},
+    key::Digest,
+    run::Outcome,
+    store::{Record, Store},
+};
+
+/// All that is remembered of an instance.
+#[derive(Serialize)]
+struct Shown<'a> {
+    run: &'a str,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    /// None where there is no result.
+    result: Option<Made>,
+    log: Option<PathBuf>,
+    /// Runs just this, and what it needs.
+    command: String,
+}
+
+#[derive(Serialize)]
+struct Made {
+    kind: String,
+    params: Value,
+    seed: u64,
+    inputs: Vec<In>,
+    outputs: Vec<Out>,
+    metrics: Metrics,
+    /// The instance that made it: not always this one.
+    made_by: String,
+    finished: u64,
+    seconds: f64,
+    threads: usize,
+}
+
+#[derive(Serialize)]
+struct In {
+    name: String,
+    /// The instance of the run that gave it.
+    from: Option<String>,
+    path: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Out {
+    name: String,
+    bytes: u64,
+    path: PathBuf,
+}
+
+pub fn run(options: &ShowOptions, registry: &Registry) -> Result<ExitCode> {
+    let (history, store) = (History::new(&options.cache.folder), Store::new(&options.cache.folder));
+    let run = match &options.run {
+        Some(run) => history.find(run)?,
+        None => latest_with(&history, &options.instance)?,
+    };
+    let Some(outcome) = run.instance(&options.instance) else {
+        let known = run.instances.iter().map(|o| o.instance.as_str());
+        let message = format!("the run `{}` has no instance `{}`", run.id, options.instance);
+        return Err(Error::experiment(message).hint(did_you_mean(&options.instance, known)));
+    };
+    let record = outcome.key.as_ref().and_then(|key| store.record_of(key));
+    let log = outcome.key.as_ref().map(|key| store.log(key)).filter(|log| log.exists());
+    let shown = Shown {
+        run: &run.id,
+        outcome,
+        result: record.map(|record| made(&run, &store, record, registry)).transpose()?,
+        log,
+        command: command(&run, &options.instance),
+    };
+    if options.json { output::json(&shown) } else { output::text(&shown.text()) }
+}
+
+fn latest_with(history: &History, instance: &str) -> Result<Run> {
+    let ids = history.ids();
+    for id in &ids {
+        let run = history.read(id)?;
+        if run.instance(instance).is_some() {
+            return Ok(run);
+        }
+    }
+    let message = format!("none of the {} runs of this cache has an instance `{instance}`", ids.len());
+    Err(Error::experiment(message)
+        .hint("`pipeline plan` lists the instances of an experiment, `pipeline runs` the runs"))
+}
+
+fn made(run: &Run, store: &Store, record: Record, registry: &Registry) -> Result<Made> {
+    let makers = makers(run, store);
+    let inputs = record.key.inputs.iter().flat_map(|(name, items)| {
+        items.iter().map(|item| In {
+            name: name.clone(),
+            from: makers.get(&item.content).cloned(),
+            path: store.object(&item.content),
+        })
+    });
+    let inputs = inputs.collect();
+    let outputs: Vec<Out> = record
+        .outputs
+        .iter()
+        .map(|(name, stored)| Out {
+            name: name.clone(),
+            bytes: stored.bytes,
+            path: store.object(&stored.content),
+        })
+        .collect();
+    let mut found = Metrics::new();
+    for output in &outputs {
+        found.extend(registry.metrics(&output.path).map_err(Error::io("a table of metrics cannot be read"))?);
+    }
+    let (key, by) = (record.key, record.provenance);
+    Ok(Made {
+        kind: key.kind,
+        params: key.params,
+        seed: key.seed,
+        inputs,
+        outputs,
+        metrics: found,
+        made_by: by.instance,
+        finished: by.finished,
+        seconds: by.seconds,
+        threads: by.threads,
+    })
+}
+
+/// By content, which instance of a run gave it.
+pub fn makers(run: &Run, store: &Store) -> BTreeMap<Digest, String> {
+    let mut makers = BTreeMap::new();
+    for outcome in &run.instances {
+        let record = outcome.key.as_ref().and_then(|key| store.record_of(key));
+        for stored in record.iter().flat_map(|record| record.outputs.values()) {
+            makers.entry(stored.content.clone()).or_insert_with(|| outcome.instance.clone());
+        }
+    }
+    makers
+}
+
+/// What to type to run an instance alone, as that run did.
+fn command(run: &Run, instance: &str) -> String {
+    let mut words = vec!["pipeline".to_string(), "run".into(), "-f".into(), quoted(&run.file)];
+    words.extend(run.profile.iter().flat_map(|profile| ["-p".into(), quoted(profile)]));
+    words.extend(run.set.iter().flat_map(|set| ["--set".into(), quoted(set)]));
+    words.extend(["--only".into(), quoted(instance)]);
+    words.join(" ")
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+impl Shown<'_> {
+    fn text(&self) -> String {
+        let Outcome { instance, state, key, reason, message, .. } = self.outcome;
+        let mut lines = vec![format!("{instance}  ({} in run {})", state.word(), self.run)];
+        let mut add = |name: &str, value: String| lines.push(format!("  {name:<9}{value}"));
+        if let Some(key) = key {
+            add("key", key.to_string());
+        }
+        for (name, text) in [("reason", reason), ("failed", message)] {
+            text.lines().for_each(|line| add(name, line.into()));
+        }
+        if let Some(made) = &self.result {
+            let by = if made.made_by == *instance { String::new() } else { format!(" as {}", made.made_by) };
+            add("kind", made.kind.clone());
+            add(
+                "made",
+                format!(
+                    "{} in {:.1} s on {} thread{}{by}",
+                    time(made.finished),
+                    made.seconds,
+                    made.threads,
+                    if made.threads == 1 { "" } else { "s" }
+                ),
+            );
+            add("seed", made.seed.to_string());
+            leaves("", &made.params)
+                .into_iter()
+                .for_each(|(path, value)| add("with", format!("{path}: {value}")));
+            for input in &made.inputs {
+                let from = input.from.as_deref().unwrap_or("an instance that this run did not have");
+                add("input", format!("{} from {from}", input.name));
+            }
+            for out in &made.outputs {
+                add("output", format!("{} ({}) {}", out.name, HumanBytes(out.bytes), out.path.display()));
+            }
+            made.metrics.iter().for_each(|(name, value)| add("metric", format!("{name}: {value:.4}")));
+        }
+        if let Some(log) = &self.log {
+            add("log", log.display().to_string());
+        }
+        add("again", self.command.clone());
+        lines.join("\n") + "\n"
+    }
+}
+
+/// `training.lr: 0.001`, one by one.
+fn leaves(path: &str, value: &Value) -> Vec<(String, String)> {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            let below = |(key, value): (&String, &Value)| {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                leaves(&path, value)
+            };
+            map.iter().flat_map(below).collect()
+        }
+        value => vec![(path.into(), crate::key::short(value))],
+    }
+}

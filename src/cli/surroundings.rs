@@ -1,0 +1,39 @@
+//! Where the program runs, for the records of runs: the machine, and the commit that is checked out.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::{
+    experiment::Memory,
+    history::{Git, Host},
+};
+
+pub fn host() -> Host {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "unknown".into());
+    Host {
+        name: name.trim().into(),
+        platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        pipeline: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+/// The commit of the repository that a file lies in; none without a repository, or without git.
+pub fn git(file: &Path) -> Option<Git> {
+    let folder = fs::canonicalize(file).ok()?.parent()?.to_path_buf();
+    let arguments = ["--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"];
+    let answer = Command::new("git").args(arguments).current_dir(folder).output().ok()?;
+    let text = String::from_utf8(answer.stdout).ok()?;
+    let commit = text.lines().find_map(|line| line.strip_prefix("# branch.oid "))?;
+    let dirty = text.lines().any(|line| !line.starts_with('#'));
+    (commit != "(initial)").then(|| Git { commit: commit.into(), dirty })
+}
+
+/// The machine's memory; all that can be, where it does not say.
+pub fn memory() -> Memory {
+    let total = || {
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
+        let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?;
+        kib.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Memory(total().unwrap_or(u64::MAX))
+}

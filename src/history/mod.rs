@@ -1,0 +1,10 @@
+//! What runs did: a small immutable record of each, kept beside the results.
+//!
+//! Results are addressed by key and know nothing of runs. A run's record says which keys its instances had, so that a run
+//! can be shown, compared with another, and kept as a whole.
+
+mod record;
+mod runs;
+
+pub use record::{FORMAT, Git, Host, Run};
+pub use runs::{History, Ref, id};

@@ -1,0 +1,193 @@
+//! The records of runs on disk.
+
+use std::{
+    fmt, fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use chrono::{DateTime, Utc};
+
+use super::record::{FORMAT, Run};
+use crate::error::{Error, Result};
+
+/// No record of a run is larger, in bytes.
+const LARGEST: u64 = 1 << 28;
+
+/// The runs of a cache.
+#[derive(Clone, Debug)]
+pub struct History {
+    folder: PathBuf,
+}
+
+/// Which run is meant: an id or its beginning, or `latest`, `latest~1` for the one before it, and so on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ref {
+    Latest { before: usize },
+    Id(String),
+}
+
+impl FromStr for Ref {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let usage = "expected the beginning of a run's id, `latest`, or `latest~1` for the run before it";
+        match text.strip_prefix("latest") {
+            Some("") => Ok(Self::Latest { before: 0 }),
+            Some(rest) => {
+                let before = rest.strip_prefix('~').and_then(|n| n.parse().ok());
+                before.map(|before| Self::Latest { before }).ok_or_else(|| usage.into())
+            }
+            None if text.is_empty() => Err(usage.into()),
+            None => Ok(Self::Id(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Ref {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest { before: 0 } => f.write_str("latest"),
+            Self::Latest { before } => write!(f, "latest~{before}"),
+            Self::Id(id) => f.write_str(id),
+        }
+    }
+}
+
+/// An id for a run that begins now: ids sort as time goes.
+pub fn id(since_1970: Duration, noise: u32) -> String {
+    let time: DateTime<Utc> = (UNIX_EPOCH + since_1970).into();
+    format!("{}-{noise:08x}", time.format("%Y%m%dT%H%M%S%3fZ"))
+}
+
+/// Only what is an id becomes a part of a path.
+fn is_id(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(plain)
+}
+
+impl History {
+    /// Of the cache in `root`. Nothing is made on disk before a run is written.
+    pub fn new(root: &Path) -> Self {
+        Self { folder: root.join("runs") }
+    }
+
+    /// Writes a run's record whole or not at all.
+    ///
+    /// # Errors
+    /// If the cache cannot be written, or has a run of that id.
+    pub fn write(&self, run: &Run) -> Result<()> {
+        let path = self.folder.join(format!("{}.json", run.id));
+        let write = || {
+            fs::create_dir_all(&self.folder)?;
+            let mut draft = tempfile::NamedTempFile::new_in(&self.folder)?;
+            serde_json::to_writer(&mut draft, run)?;
+            draft.write_all(b"\n")?;
+            draft.as_file().sync_all()?;
+            draft.persist_noclobber(&path).map_err(|e| e.error)?;
+            fs::File::open(&self.folder)?.sync_all()
+        };
+        write().map_err(|e: io::Error| {
+            Error::io(format!("cannot write the run's record `{}`", path.display()))(e)
+                .hint("no result is lost; name another folder with `--cache DIR`, or make room in this one")
+        })
+    }
+
+    /// Forgets a run.
+    ///
+    /// # Errors
+    /// If the cache cannot be written.
+    pub fn remove(&self, id: &str) -> Result<()> {
+        let path = self.folder.join(format!("{id}.json"));
+        fs::remove_file(&path)
+            .map_err(Error::io(format!("cannot remove the run's record `{}`", path.display())))
+    }
+
+    /// A run's record as it is on disk: its file's name and bytes.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn raw(&self, id: &str) -> Result<(String, Vec<u8>)> {
+        let (name, path) = (format!("{id}.json"), self.folder.join(format!("{id}.json")));
+        let bytes = fs::read(&path).map_err(Error::io(format!("cannot read `{}`", path.display())))?;
+        Ok((name, bytes))
+    }
+
+    /// Takes in a run's record from elsewhere, unless there is one of that id.
+    ///
+    /// # Errors
+    /// If it is none, or the cache cannot be written.
+    pub fn take_in(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let run: Run = serde_json::from_slice(bytes)
+            .map_err(|e| Error::machine(format!("`{name}` is no record of a run: {e}")))?;
+        if name.strip_suffix(".json") != Some(run.id.as_str()) || !is_id(&run.id) || run.format != FORMAT {
+            return Err(Error::machine(format!("`{name}` is no record of a run that this program can read")));
+        }
+        if self.ids().contains(&run.id) { Ok(()) } else { self.write(&run) }
+    }
+
+    /// All ids, the newest first.
+    pub fn ids(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return vec![] };
+        let id = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_suffix(".json").filter(|id| is_id(id)).map(String::from)
+        };
+        let mut ids: Vec<String> = entries.filter_map(|entry| id(entry.ok()?)).collect();
+        ids.sort_by(|a, b| b.cmp(a));
+        ids
+    }
+
+    /// The run that is meant.
+    ///
+    /// # Errors
+    /// If there is none, several, or its record cannot be read.
+    pub fn find(&self, which: &Ref) -> Result<Run> {
+        let ids = self.ids();
+        let listed = "`pipeline runs` lists the runs";
+        match which {
+            Ref::Latest { before } => match ids.get(*before) {
+                Some(id) => self.read(id),
+                None => {
+                    let message = format!("there is no run `{which}`: this cache has {} of them", ids.len());
+                    Err(Error::experiment(message).hint(listed))
+                }
+            },
+            Ref::Id(beginning) => {
+                let found: Vec<&String> = ids.iter().filter(|id| id.starts_with(beginning)).collect();
+                match found.as_slice() {
+                    [id] => self.read(id),
+                    [] => Err(Error::experiment(format!("there is no run `{which}`")).hint(listed)),
+                    [first, second, ..] => {
+                        Err(Error::experiment(format!("`{which}` may be the run `{first}` or `{second}`"))
+                            .hint("write more of the id"))
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Errors
+    /// If the record cannot be read, or is of another format.
+    pub fn read(&self, id: &str) -> Result<Run> {
+        let path = self.folder.join(format!("{id}.json"));
+        let read = || {
+            let mut bytes = vec![];
+            fs::File::open(&path)?.take(LARGEST).read_to_end(&mut bytes)?;
+            Ok(serde_json::from_slice::<Run>(&bytes)?)
+        };
+        let unreadable = |e| Error::io(format!("cannot read the run's record `{}`", path.display()))(e);
+        let run = read().map_err(unreadable)?;
+        if run.format != FORMAT {
+            let message = format!(
+                "the run's record `{}` has the format {}, expected {FORMAT}",
+                path.display(),
+                run.format
+            );
+            return Err(Error::machine(message).hint("read it with the program that wrote it"));
+        }
+        Ok(run)
+    }
+}

@@ -1,0 +1,111 @@
+//! Which instances start now, and with what.
+
+use super::*;
+
+impl Dispatcher<'_> {
+    pub(super) fn start_what_fits(&mut self, start: &impl Fn(Job, NodeIndex, Handle)) -> Result<()> {
+        self.ready.extend(std::mem::take(&mut self.locked));
+        // What cannot start yet. What waits for memory or a card is not overtaken by what takes some.
+        let (mut waiting, mut is_short) = (vec![], false);
+        while self.running.len() < self.options.jobs && self.free.threads > 0 {
+            let candidates = self.ready.len().min(self.options.jobs - self.running.len());
+            let Some(node) = self.most_urgent() else { break };
+            let needs = &self.graph[node].needs;
+            if let Some(lacks) = self.options.tokens.lacks(needs) {
+                self.give_up(node, lacks);
+                continue;
+            }
+            let takes_some = needs.memory > Memory::default() || needs.gpus > 0;
+            match self.free.short_of(needs) {
+                Some(short) => {
+                    is_short |= short != Short::Threads;
+                    waiting.push(node);
+                    if short == Short::Threads { break } else { continue }
+                }
+                None if is_short && takes_some => {
+                    waiting.push(node);
+                    continue;
+                }
+                None => {}
+            }
+            let key = key_of(self.graph, node, &self.outputs);
+            let Some(lock) = self.store.try_lock(&key.digest())? else {
+                if self.announced.insert(node) {
+                    self.tell(node, Event::Waits);
+                }
+                self.locked.push(node);
+                continue;
+            };
+            // Another run may have finished it since.
+            if let Some(record) = self.resolver.hit(&self.graph[node], &key) {
+                self.ends(node, End::Cached);
+                self.tell(node, Event::Cached);
+                self.succeed(node, &key.digest(), &record)?;
+                continue;
+            }
+            let taken = self.free.take(needs, self.free.threads / candidates);
+            let handle = Handle::default();
+            let deadline = needs.timeout.map(|Timeout(most)| Instant::now() + most);
+            let job = self.job(node, key, &taken, lock);
+            let (key, threads) = (job.key.digest(), taken.threads);
+            let running = Running { key, handle: handle.clone(), taken, deadline, timed_out: false };
+            self.running.insert(node, running);
+            self.tell(node, Event::Started { threads });
+            start(job, node, handle);
+        }
+        self.ready.extend(waiting);
+        Ok(())
+    }
+
+    /// Takes the instance out that most waits for; of equals the first in the graph.
+    fn most_urgent(&mut self) -> Option<NodeIndex> {
+        let rank = |node: &NodeIndex| (self.rank.get(node), std::cmp::Reverse(*node));
+        let node = *self.ready.iter().max_by_key(|node| rank(node))?;
+        self.ready.remove(&node);
+        Some(node)
+    }
+
+    pub(super) fn end_what_takes_too_long(&mut self) {
+        for running in self.running.values_mut() {
+            if running.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                running.timed_out = true;
+                running.handle.kill();
+            }
+        }
+    }
+
+    fn job(&self, node: NodeIndex, key: Key, taken: &Tokens, lock: Lock) -> Job {
+        let instance = &self.graph[node];
+        let work = self.store.work(&key.digest());
+        let artifact = |item: &crate::graph::InputItem| Artifact {
+            path: self.store.object(&self.outputs[&item.producer][item.output]),
+            coordinates: item.coordinates.clone(),
+        };
+        let inputs = instance
+            .inputs
+            .iter()
+            .map(|input| (input.name.to_string(), input.items.iter().map(artifact).collect()))
+            .collect();
+        let manifest = Manifest {
+            instance: instance.name.clone(),
+            kind: key.kind.clone(),
+            code: key.code.clone(),
+            params: key.params.clone(),
+            seed: key.seed,
+            inputs,
+            outputs: work.join("out"),
+            checkpoints: work.join("checkpoints"),
+            lock: work.join("lock"),
+            threads: taken.threads,
+        };
+        Job {
+            instance: instance.name.clone(),
+            key,
+            manifest,
+            outputs: instance.kind.outputs,
+            code: instance.kind.code,
+            gpus: taken.gpus.iter().cloned().collect(),
+            _lock: lock,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Care for the cache: what is damaged is found, what is needed is kept.
+
+mod common;
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use common::{Lab, TINY, files};
+
+/// The files of models in the cache.
+fn models(lab: &Lab) -> Vec<PathBuf> {
+    let all = files(&lab.path("cache/objects")).into_keys();
+    all.filter(|path| path.ends_with("model.safetensors"))
+        .map(|path| lab.path("cache/objects").join(path))
+        .collect()
+}
+
+/// Changes one bit of a file that is read-only.
+fn flip_a_bit(path: &PathBuf, bit: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bit / 8 % bytes.len();
+    bytes[at] ^= 1 << (bit % 8);
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn damage_anywhere_is_found_and_repaired() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "preferences"]);
+    let sound = lab.call(&["cache", "verify", "--json"]).json_whole();
+    assert_eq!((&sound["results"], &sound["damaged"]["objects"]), (&3.into(), &serde_json::json!({})));
+
+    flip_a_bit(&models(&lab)[0], 12_345);
+    let ran = lab.try_call(&["cache", "verify"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("its content has changed on disk"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("of its output `model`") && ran.stderr.contains("hint: "), "{}", ran.stdout);
+    // A record, too: a bit of a number in it, which is still JSON.
+    let record = files(&lab.path("cache/results")).into_iter().find_map(|(path, bytes)| {
+        let text = String::from_utf8(bytes).unwrap();
+        text.contains("\"data\"").then(|| (lab.path("cache/results").join(path), text))
+    });
+    let (path, text) = record.expect("the record of `data`");
+    fs::write(&path, text.replacen("\"seed\": ", "\"seed\": 1", 1)).unwrap();
+    let report = lab.try_call(&["cache", "verify", "--json"]).json_whole();
+    let why = report["damaged"]["results"].to_string();
+    assert!(why.contains("its record is of another key"), "{why}");
+
+    assert_eq!(lab.try_call(&["cache", "verify", "--repair"]).code, Some(0));
+    let sound = lab.call(&["cache", "verify", "--json"]).json_whole();
+    assert_eq!(sound["damaged"], serde_json::json!({ "objects": {}, "results": {} }));
+    let again = lab.run(&["--only", "preferences"]);
+    assert_eq!((&again["ran"], &again["cached"]), (&2.into(), &1.into()));
+}
+
+#[test]
+fn what_no_kept_run_needs_goes_and_nothing_else() {
+    let lab = Lab::new(TINY);
+    let refused = lab.try_call(&["cache", "gc"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("no run is recorded"), "{}", refused.stderr);
+    let other = ["--only", "rm", "--set", "stages.rm.with.training.steps=5"];
+    lab.run(&other);
+    lab.run(&["--only", "rm"]);
+    let before = files(&lab.path("cache"));
+
+    // All runs are kept: only what a crash has left goes.
+    fs::write(lab.path("cache/results/.tmpDraft"), "half").unwrap();
+    lab.call(&["cache", "gc"]);
+    assert!(files(&lab.path("cache")).into_keys().eq(before.keys().cloned()));
+
+    let dry = lab.call(&["cache", "gc", "--keep", "1", "--dry-run", "--json"]).json_whole();
+    assert!(files(&lab.path("cache")).into_keys().eq(before.keys().cloned()), "a dry run removes nothing");
+    let gone = lab.call(&["cache", "gc", "--keep", "1", "--json"]).json_whole();
+    for key in ["runs", "results", "objects", "bytes"] {
+        assert_eq!(dry[key], gone[key], "{key}");
+    }
+    assert_eq!((gone["results"].as_array().unwrap().len(), gone["runs"].as_array().unwrap().len()), (2, 1));
+    let after = files(&lab.path("cache"));
+    assert!(after.len() < before.len() && after.iter().all(|(path, bytes)| before.get(path) == Some(bytes)));
+    assert_eq!(lab.run(&["--only", "rm"])["ran"], 0, "what the kept run needs is there");
+    assert_eq!(lab.run(&other)["ran"], 2, "and what it does not is gone");
+}
+
+#[test]
+fn nothing_is_removed_under_a_run() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "data"]);
+    let mut run = lab
+        .command(&["run", "--only", "sft", "--set", "stages.sft.with.training.steps=20000"])
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while fs::read_dir(lab.path("cache/work")).map_or(0, Iterator::count) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the run does not start");
+        sleep(Duration::from_millis(20));
+    }
+    for arguments in [&["cache", "gc"][..], &["cache", "verify", "--repair"]] {
+        let ran = lab.try_call(arguments);
+        assert!(ran.code == Some(3) && ran.stderr.contains("a run uses the cache"), "{}", ran.stderr);
+    }
+    lab.call(&["cache", "verify"]);
+    let interrupt = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    lab.call(&["cache", "gc"]);
+    assert!(!lab.path("cache/work").read_dir().unwrap().any(|_| true), "unfinished work has gone");
+}
+
+#[test]
+fn the_space_is_told_by_stage() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "rm"]);
+    let du = lab.call(&["cache", "du", "--json"]).json_whole();
+    let stages = du["stages"].as_array().unwrap();
+    let results: Vec<(&str, u64)> =
+        stages.iter().map(|s| (s["stage"].as_str().unwrap(), s["results"].as_u64().unwrap())).collect();
+    let mut names = results.clone();
+    names.sort_unstable();
+    assert_eq!(names, [("data", 1), ("preferences", 1), ("rm", 2), ("sft", 1)]);
+    let bytes: u64 = files(&lab.path("cache/objects")).values().map(|bytes| bytes.len() as u64).sum();
+    assert_eq!((&du["objects"], &du["unused"]), (&bytes.into(), &0.into()));
+    assert!(lab.call(&["cache", "du"]).stdout.starts_with("STAGE"));
+}
+
+#[test]
+fn a_run_can_be_handed_on_as_one_file() {
+    let lab = Lab::new(TINY);
+    lab.run(&[]);
+    lab.call(&["cache", "export", "latest", "all.tar"]);
+    let there = lab.try_call(&["cache", "export", "latest", "all.tar"]);
+    assert!(
+        there.code == Some(3) && there.stderr.contains("there is a file of that name"),
+        "{}",
+        there.stderr
+    );
+    let other = ["--cache", "other"];
+    lab.call(&[&["cache", "import", "all.tar"][..], &other].concat());
+    lab.call(&[&["cache", "import", "all.tar"][..], &other].concat());
+    let again = lab.run(&[&other[..], &["--reports", "elsewhere"]].concat());
+    assert_eq!(again["ran"], 0, "nothing is left to do");
+    assert!(files(&lab.path("elsewhere")) == files(&lab.path("reports")), "and the report is the same");
+    assert_eq!(
+        lab.call(&[&["runs", "--json"][..], &other].concat()).json_whole()["runs"].as_array().unwrap().len(),
+        2
+    );
+
+    // A bit that is flipped anywhere: nothing unsound gets in.
+    let sound = fs::read(lab.path("all.tar")).unwrap();
+    for part in 1..12 {
+        let mut bytes = sound.clone();
+        let at = bytes.len() / 12 * part;
+        bytes[at] ^= 1 << (part % 8);
+        fs::write(lab.path("bad.tar"), &bytes).unwrap();
+        let cache = format!("bad-{part}");
+        let ran = lab.try_call(&["cache", "import", "bad.tar", "--cache", &cache]);
+        assert!([Some(0), Some(3)].contains(&ran.code), "{}", ran.stderr);
+        let verified = lab.call(&["cache", "verify", "--json", "--cache", &cache]).json_whole();
+        assert_eq!(verified["damaged"], serde_json::json!({ "objects": {}, "results": {} }));
+    }
+}
