@@ -1,6 +1,10 @@
 //! Where the program runs, for the records of runs: the machine, and the commit that is checked out.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use crate::{
     experiment::Memory,
@@ -20,8 +24,11 @@ pub fn host() -> Host {
 /// The commit of the repository that a file lies in; none without a repository, or without git.
 pub fn git(file: &Path) -> Option<Git> {
     let folder = fs::canonicalize(file).ok()?.parent()?.to_path_buf();
-    let arguments = ["--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"];
-    let answer = Command::new("git").args(arguments).current_dir(folder).output().ok()?;
+    // A repository's own settings shall neither start programs nor be changed by being looked at.
+    let mut git = Command::new("git");
+    git.args(["-c", "core.fsmonitor=false", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]);
+    git.arg("--untracked-files=no").current_dir(folder).stdin(Stdio::null());
+    let answer = git.output().ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;
     let commit = text.lines().find_map(|line| line.strip_prefix("# branch.oid "))?;
     let dirty = text.lines().any(|line| !line.starts_with('#'));
