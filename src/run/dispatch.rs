@@ -102,6 +102,7 @@ pub fn run(
         if result.is_ok() && !d.is_idle() {
             // Only now: what is all cached needs no order, and no look at what earlier results took.
             d.rank = ranks(graph, chosen, |instance| d.resolver.duration(instance));
+            d.ready = d.ready.iter().map(|(_, std::cmp::Reverse(node))| d.urgency(*node)).collect();
             result = chosen.iter().try_for_each(|n| can_publish(&graph[*n], &options.reports));
         }
         while result.is_ok() {
@@ -164,6 +165,9 @@ fn ranks(
     ranks
 }
 
+/// An instance's rank, and of equals the first in the graph.
+type Urgency = (Duration, std::cmp::Reverse<NodeIndex>);
+
 struct Running {
     key: Digest,
     handle: Handle,
@@ -191,8 +195,8 @@ struct Dispatcher<'a> {
     left: BTreeMap<NodeIndex, usize>,
     /// See [`ranks`].
     rank: BTreeMap<NodeIndex, Duration>,
-    /// Must run and can.
-    ready: BTreeSet<NodeIndex>,
+    /// Must run and can, the most urgent last.
+    ready: BTreeSet<Urgency>,
     /// Another run holds the key.
     locked: Vec<NodeIndex>,
     /// Of these it was said that they wait.
@@ -212,6 +216,10 @@ struct Dispatcher<'a> {
 impl Dispatcher<'_> {
     fn is_idle(&self) -> bool {
         self.ready.is_empty() && self.locked.is_empty() && self.running.is_empty()
+    }
+
+    fn urgency(&self, node: NodeIndex) -> Urgency {
+        (self.rank.get(&node).copied().unwrap_or_default(), std::cmp::Reverse(node))
     }
 
     fn tell(&self, node: NodeIndex, event: Event<'_>) {
@@ -243,7 +251,8 @@ impl Dispatcher<'_> {
         let mut waiting = BTreeSet::from_iter(waiting);
         while let Some(node) = waiting.pop_first() {
             let key = key_of(self.graph, node, &self.outputs);
-            self.outcome(node).key = Some(key.digest());
+            let digest = key.digest();
+            self.outcome(node).key = Some(digest.clone());
             match self.resolver.decide(&self.graph[node], &key) {
                 Decision::Hit(record) => {
                     self.ends(node, End::Cached);
@@ -253,7 +262,7 @@ impl Dispatcher<'_> {
                 Decision::Miss(why) => {
                     let reason = why.line();
                     self.outcome(node).reason.clone_from(&reason);
-                    self.must_run(node, key.digest(), &reason);
+                    self.must_run(node, digest, &reason);
                 }
             }
         }
@@ -267,7 +276,7 @@ impl Dispatcher<'_> {
             Entry::Vacant(entry) => {
                 entry.insert(Sharing { first: node, others: vec![], failed: false });
                 tracing::debug!(instance, reason, "must run");
-                self.ready.insert(node);
+                self.ready.insert(self.urgency(node));
                 return;
             }
             Entry::Occupied(mut entry) => {
@@ -341,7 +350,7 @@ impl Dispatcher<'_> {
         }
         *tries += 1;
         self.tell(node, Event::Retried { message: &message });
-        self.ready.insert(node);
+        self.ready.insert(self.urgency(node));
     }
 
     /// It fails, and with it those that share its key.

@@ -24,8 +24,8 @@ impl<'a> Earlier<'a> {
         let mut earlier =
             Self { store, by_instance: BTreeMap::new(), makers: BTreeMap::new(), seconds: BTreeMap::new() };
         for (_, record) in store.records() {
-            let stage = record.provenance.instance.split('[').next().unwrap_or_default();
-            let (seconds, count) = earlier.seconds.entry(stage.into()).or_default();
+            let stage = record.provenance.stage().into();
+            let (seconds, count) = earlier.seconds.entry(stage).or_default();
             *seconds += record.provenance.seconds;
             *count += 1;
             let made = (record.provenance.finished, record.provenance.instance.clone());

@@ -36,3 +36,10 @@ pub struct Provenance {
     /// The program's version.
     pub pipeline: String,
 }
+
+impl Provenance {
+    /// The stage of the instance that made it.
+    pub fn stage(&self) -> &str {
+        self.instance.split('[').next().unwrap_or_default()
+    }
+}

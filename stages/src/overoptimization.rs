@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     contract::{Context, Input, Output, ParamError, Stage, StageError},
     dataset::{self, CurvePoint, Measurement, Snapshot},
-    oracle, trajectory, worlds,
+    oracle,
+    statistics::mean,
+    trajectory, worlds,
 };
 
 pub struct Overoptimization;
@@ -69,11 +71,6 @@ impl Stage for Overoptimization {
 
 /// Gold by item, snapshot after snapshot; the same items in each.
 type Golds = Vec<Vec<(u32, f32)>>;
-
-fn mean(values: impl Iterator<Item = f32>) -> f32 {
-    let (sum, n) = values.fold((0.0, 0), |(sum, n), value| (sum + f64::from(value), n + 1));
-    (sum / f64::from(n)) as f32
-}
 
 /// The half that an item is in. Items come in twos where a world draws minimal pairs: both are in the same half.
 fn half(item: u32) -> usize {

@@ -28,8 +28,7 @@ pub fn run(options: &CacheOptions) -> Result<ExitCode> {
     let mut shares: BTreeMap<String, (Share, BTreeSet<Digest>)> = BTreeMap::new();
     let mut used = BTreeSet::new();
     for (_, record) in store.records() {
-        let instance = &record.provenance.instance;
-        let stage = instance.split('[').next().unwrap_or_default().to_string();
+        let stage = record.provenance.stage().to_string();
         let (share, counted) = shares.entry(stage.clone()).or_default();
         share.stage = stage;
         share.results += 1;

@@ -4,12 +4,13 @@ use super::*;
 
 impl Dispatcher<'_> {
     pub(super) fn start_what_fits(&mut self, start: &impl Fn(Job, NodeIndex, Handle)) -> Result<()> {
-        self.ready.extend(std::mem::take(&mut self.locked));
+        let locked = std::mem::take(&mut self.locked);
+        self.ready.extend(locked.into_iter().map(|node| self.urgency(node)).collect::<Vec<_>>());
         // What cannot start yet. What waits for memory or a card is not overtaken by what takes some.
         let (mut waiting, mut is_short) = (vec![], false);
         while self.running.len() < self.options.jobs && self.free.threads > 0 {
             let candidates = self.ready.len().min(self.options.jobs - self.running.len());
-            let Some(node) = self.most_urgent() else { break };
+            let Some(urgency @ (_, std::cmp::Reverse(node))) = self.ready.pop_last() else { break };
             let needs = &self.graph[node].needs;
             if let Some(lacks) = self.options.tokens.lacks(needs) {
                 self.give_up(node, lacks);
@@ -19,11 +20,11 @@ impl Dispatcher<'_> {
             match self.free.short_of(needs) {
                 Some(short) => {
                     is_short |= short != Short::Threads;
-                    waiting.push(node);
+                    waiting.push(urgency);
                     if short == Short::Threads { break } else { continue }
                 }
                 None if is_short && takes_some => {
-                    waiting.push(node);
+                    waiting.push(urgency);
                     continue;
                 }
                 None => {}
@@ -55,14 +56,6 @@ impl Dispatcher<'_> {
         }
         self.ready.extend(waiting);
         Ok(())
-    }
-
-    /// Takes the instance out that most waits for; of equals the first in the graph.
-    fn most_urgent(&mut self) -> Option<NodeIndex> {
-        let rank = |node: &NodeIndex| (self.rank.get(node), std::cmp::Reverse(*node));
-        let node = *self.ready.iter().max_by_key(|node| rank(node))?;
-        self.ready.remove(&node);
-        Some(node)
     }
 
     pub(super) fn end_what_takes_too_long(&mut self) {

@@ -4,6 +4,7 @@ use crate::{
     contract::StageError,
     episode::Episode,
     reward::{Reward, totals},
+    statistics::mean,
 };
 
 /// Scores are shifted, then divided by the standard deviation of a response's total among the reference policy's
@@ -56,11 +57,6 @@ impl Scale {
         scores.iter_mut().for_each(|s| *s /= self.deviation);
         scores
     }
-}
-
-fn mean(values: impl Iterator<Item = f32>) -> f32 {
-    let (sum, n) = values.fold((0.0, 0), |(sum, n), x| (sum + f64::from(x), n + 1));
-    (sum / f64::from(n)) as f32
 }
 
 #[cfg(test)]

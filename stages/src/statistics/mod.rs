@@ -63,4 +63,4 @@ pub use holm::holm;
 pub use jackknife::jackknife;
 pub use length_control::length_controlled_wins;
 pub use ranking::{auc, pairs_won};
-pub use sample::{Sample, Seed};
+pub use sample::{Sample, Seed, mean};

@@ -2,6 +2,12 @@
 
 use std::collections::BTreeMap;
 
+/// The mean of some values, summed in double precision; NaN of none.
+pub fn mean(values: impl Iterator<Item = f32>) -> f32 {
+    let (sum, n) = values.fold((0.0, 0), |(sum, n), x| (sum + f64::from(x), n + 1));
+    (sum / f64::from(n)) as f32
+}
+
 /// A seed's name; numbers sort as numbers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seed(pub u64, pub String);

@@ -13,7 +13,7 @@ mod world;
 
 pub use world::{Split, World};
 
-use crate::contract::ParamError;
+use crate::{contract::ParamError, names::list};
 
 /// Every world, in the order in which reports show them.
 pub fn all() -> &'static [&'static dyn World] {
@@ -27,6 +27,6 @@ pub fn get(name: &str) -> Option<&'static dyn World> {
 
 /// What to say of a name that no world has.
 pub fn unknown(name: &str) -> ParamError {
-    let known = all().iter().map(|w| format!("`{}`", w.name())).collect::<Vec<_>>().join(", ");
+    let known = list(all().iter().map(|w| w.name()));
     ParamError::new("world", format!("there is no world `{name}`")).hint(format!("the worlds are {known}"))
 }
