@@ -1,7 +1,7 @@
 //! The engine: experiments as graphs of stages, remembered by content.
 //!
 //! [`experiment`] reads a file, [`graph`] unrolls it over its axes, [`run`] brings every instance up to date by
-//! its [`key`] in the [`store`], and its [`history`] remembers what runs did. [`cli`] is what a person sees.
+//! its [`key`] in the [`store`] or a [`remote`] one, and its [`history`] remembers what runs did. [`cli`] is what a person sees.
 
 // They panic when the other end is closed: `cli::output` writes.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -12,5 +12,6 @@ pub mod experiment;
 pub mod graph;
 pub mod history;
 pub mod key;
+pub mod remote;
 pub mod run;
 pub mod store;

@@ -108,12 +108,27 @@ pub struct CacheFolder {
 }
 
 #[derive(Debug, Args)]
+pub struct RemoteOption {
+    /// A cache that machines share: `s3://bucket/folder`, `gs://…`, `az://…`, or a folder. Credentials come from the
+    /// environment, where the service's own tools look for them.
+    #[arg(long, value_name = "LOCATION", env = "PIPELINE_REMOTE", hide_env_values = true)]
+    pub remote: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct RunOptions {
     #[command(flatten)]
     pub experiment: ExperimentOptions,
 
     #[command(flatten)]
     pub cache: CacheFolder,
+
+    #[command(flatten)]
+    pub remote: RemoteOption,
+
+    /// Take results from the shared cache, and send none there.
+    #[arg(long, requires = "remote")]
+    pub read_only: bool,
 
     /// Reports go to a folder of the experiment's name in here.
     #[arg(long, value_name = "DIR", default_value = "reports")]
@@ -151,6 +166,13 @@ pub struct PlanOptions {
 
     #[command(flatten)]
     pub cache: CacheFolder,
+
+    #[command(flatten)]
+    pub remote: RemoteOption,
+
+    /// Not used: taken so that `run` and `plan` can be called alike.
+    #[arg(long, hide = true)]
+    pub read_only: bool,
 
     /// Not used: taken so that `run` and `plan` can be called alike.
     #[arg(long, value_name = "DIR", default_value = "reports", hide = true)]
@@ -306,6 +328,30 @@ pub enum CacheCommand {
 
         #[command(flatten)]
         cache: CacheFolder,
+    },
+    /// Send all results of a run to the shared cache.
+    Push {
+        /// The run: the beginning of its id, `latest`, or `latest~1` for the one before.
+        #[arg(default_value = "latest")]
+        run: Ref,
+
+        #[command(flatten)]
+        cache: CacheFolder,
+
+        #[command(flatten)]
+        remote: RemoteOption,
+    },
+    /// Bring all results of a run from the shared cache; all of it is verified.
+    Pull {
+        /// The run, of those in the shared cache: the beginning of its id, `latest`, or `latest~1` for the one before.
+        #[arg(default_value = "latest")]
+        run: Ref,
+
+        #[command(flatten)]
+        cache: CacheFolder,
+
+        #[command(flatten)]
+        remote: RemoteOption,
     },
     /// Take in what `export` wrote; all of it is verified.
     Import {

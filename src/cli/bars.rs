@@ -81,6 +81,7 @@ impl Watcher for Show {
             }
             Event::Progress(progress) => return self.progress(instance, progress),
             Event::Cached => tracing::debug!(instance, "cached"),
+            Event::Fetched => tracing::info!(instance, "taken from the shared cache"),
             Event::Finished { elapsed } => tracing::info!(instance, "done in {:.1} s", elapsed.as_secs_f64()),
             Event::Waits => tracing::info!(instance, "another run works on it: waiting for its result"),
             Event::Retried { message } => {
@@ -95,8 +96,10 @@ impl Watcher for Show {
             }
             Event::Skipped => tracing::warn!(instance, "skipped: something that it needs has failed"),
         }
-        if matches!(event, Event::Finished { .. } | Event::Retried { .. } | Event::Failed { .. })
-            && let Some(running) = self.running.borrow_mut().remove(instance)
+        if matches!(
+            event,
+            Event::Fetched | Event::Finished { .. } | Event::Retried { .. } | Event::Failed { .. }
+        ) && let Some(running) = self.running.borrow_mut().remove(instance)
         {
             running.bar.finish_and_clear();
             self.bars.remove(&running.bar);

@@ -20,13 +20,16 @@ struct Plan<'a> {
 
 pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
     let setup = Setup::read(&options.experiment, registry)?;
-    let planned = plan(&setup.graph, &setup.chosen, &Store::new(&options.cache.folder));
+    let remote = options.remote.open()?;
+    let planned = plan(&setup.graph, &setup.chosen, &Store::new(&options.cache.folder), remote.as_ref())
+        .map_err(super::cache::trouble)?;
     if options.json {
         return output::json(&Plan { experiment: &setup.experiment.name, instances: &planned });
     }
     let row = |p: &Planned| {
         let state = match p.state {
             State::Hit => "hit",
+            State::Remote => "remote",
             State::Miss => "miss",
             State::Shared => "shared",
             State::Maybe => "maybe",
@@ -42,8 +45,12 @@ pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
         0 => String::new(),
         some => format!(" ({some} more with the same keys)"),
     };
+    let remote = match count(State::Remote) {
+        0 => String::new(),
+        some => format!(", {some} in the shared cache"),
+    };
     output::say(&format!(
-        "{} instances: {} cached, {} to run{shared}, {} that depend on what these give",
+        "{} instances: {} cached{remote}, {} to run{shared}, {} that depend on what these give",
         planned.len(),
         count(State::Hit),
         count(State::Miss),

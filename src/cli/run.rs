@@ -23,7 +23,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     history::{FORMAT, History, Run, id},
-    run::{self, End, Launcher, Options, Outcome, Summary, Tokens},
+    run::{self, End, Launcher, Options, Outcome, Shared, Summary, Tokens},
     store::Store,
 };
 
@@ -56,6 +56,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
         },
         retries: options.retries,
         launcher: launcher(logs)?,
+        remote: options.remote.open()?.map(|remote| Shared::new(remote, options.read_only)),
         reports: reports.clone(),
     };
     let show = Show::new(logs, setup.chosen.len());
@@ -141,12 +142,13 @@ fn launcher(logs: &Logs) -> Result<Launcher> {
 
 /// The last words, for people.
 fn tell(summary: &Summary, instances: &[Outcome], reports: Option<&std::path::Path>) {
-    let Summary { total, ran, cached, failed, skipped, seconds, .. } = summary;
+    let Summary { total, ran, cached, fetched, failed, skipped, seconds, .. } = summary;
     for Outcome { instance, message, .. } in instances.iter().filter(|o| o.state == End::Failed) {
         say(&format!("\nfailed: {instance}\n{message}"));
     }
     let trouble = if *failed > 0 { format!(", {failed} failed, {skipped} skipped") } else { String::new() };
-    say(&format!("{total} instances: {ran} ran, {cached} cached{trouble}, in {seconds:.1} s"));
+    let fetched = if *fetched > 0 { format!(" ({fetched} fetched)") } else { String::new() };
+    say(&format!("{total} instances: {ran} ran, {cached} cached{fetched}{trouble}, in {seconds:.1} s"));
     if summary.interrupted {
         say("interrupted: what was finished is kept\nhint: run the same command again to go on from there");
     } else if *failed > 0 {

@@ -36,7 +36,7 @@ impl From<Run> for Entry {
 
 impl Entry {
     fn row(&self) -> Vec<String> {
-        let Summary { total, ran, cached, failed, skipped, seconds, interrupted } = &self.summary;
+        let Summary { total, ran, cached, failed, skipped, seconds, interrupted, .. } = &self.summary;
         let mut what = format!("{ran} ran, {cached} cached of {total}");
         for (count, of) in [(failed, "failed"), (skipped, "skipped")] {
             if *count > 0 {

@@ -30,7 +30,8 @@ pub fn run(options: &WhyOptions, registry: &Registry) -> Result<ExitCode> {
         let hint = did_you_mean(&options.instance, known);
         return Err(Error::experiment(format!("there is no instance `{}`", options.instance)).hint(hint));
     };
-    let planned = plan(&setup.graph, &needed(&setup.graph, BTreeSet::from([node])), &store);
+    let planned = plan(&setup.graph, &needed(&setup.graph, BTreeSet::from([node])), &store, None)
+        .map_err(super::cache::trouble)?;
     let Some(planned) = planned.last() else { return Ok(ExitCode::SUCCESS) };
     let of = match planned.state {
         State::Hit => planned.key.as_ref(),
@@ -48,6 +49,7 @@ pub fn run(options: &WhyOptions, registry: &Registry) -> Result<ExitCode> {
         (State::Hit, ..) => ("hit", vec![], None),
         (State::Shared, ..) => ("shared", planned.reasons.clone(), None),
         (State::Maybe, ..) => ("maybe", planned.reasons.clone(), None),
+        (State::Remote, ..) => ("remote", planned.reasons.clone(), None),
         (State::Miss, made, key) => ("miss", planned.reasons.clone(), made.zip(key)),
     };
     let mut text = format!("{}: {state}\n", planned.name);

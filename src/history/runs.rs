@@ -46,6 +46,33 @@ impl FromStr for Ref {
     }
 }
 
+impl Ref {
+    /// The one of `ids`, the newest first, that is meant.
+    ///
+    /// # Errors
+    /// If there is none, or several.
+    pub fn among<'a>(&self, ids: &'a [String]) -> Result<&'a str> {
+        let listed = "`pipeline runs` lists the runs";
+        match self {
+            Self::Latest { before } => ids.get(*before).map(String::as_str).ok_or_else(|| {
+                let message = format!("there is no run `{self}`: this cache has {} of them", ids.len());
+                Error::experiment(message).hint(listed)
+            }),
+            Self::Id(beginning) => {
+                let found: Vec<&String> = ids.iter().filter(|id| id.starts_with(beginning)).collect();
+                match found.as_slice() {
+                    [id] => Ok(id.as_str()),
+                    [] => Err(Error::experiment(format!("there is no run `{self}`")).hint(listed)),
+                    [first, second, ..] => {
+                        Err(Error::experiment(format!("`{self}` may be the run `{first}` or `{second}`"))
+                            .hint("write more of the id"))
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl fmt::Display for Ref {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -145,28 +172,7 @@ impl History {
     /// # Errors
     /// If there is none, several, or its record cannot be read.
     pub fn find(&self, which: &Ref) -> Result<Run> {
-        let ids = self.ids();
-        let listed = "`pipeline runs` lists the runs";
-        match which {
-            Ref::Latest { before } => match ids.get(*before) {
-                Some(id) => self.read(id),
-                None => {
-                    let message = format!("there is no run `{which}`: this cache has {} of them", ids.len());
-                    Err(Error::experiment(message).hint(listed))
-                }
-            },
-            Ref::Id(beginning) => {
-                let found: Vec<&String> = ids.iter().filter(|id| id.starts_with(beginning)).collect();
-                match found.as_slice() {
-                    [id] => self.read(id),
-                    [] => Err(Error::experiment(format!("there is no run `{which}`")).hint(listed)),
-                    [first, second, ..] => {
-                        Err(Error::experiment(format!("`{which}` may be the run `{first}` or `{second}`"))
-                            .hint("write more of the id"))
-                    }
-                }
-            }
-        }
+        self.read(which.among(&self.ids())?)
     }
 
     /// # Errors

@@ -18,6 +18,7 @@ use super::{
     manifest::Manifest,
     outcome::{End, Outcome, Summary},
     publish::{can_publish, publish},
+    remote::Shared,
     resolve::{Decision, Outputs, Resolver, contents, key_of},
     tokens::{Short, Tokens},
     watch::{Event, Watcher},
@@ -33,7 +34,7 @@ use crate::{
 mod start;
 
 /// How to run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// Instances that run side by side, at most.
     pub jobs: usize,
@@ -42,6 +43,8 @@ pub struct Options {
     /// How often an instance is tried again that has failed, where its stage does not say.
     pub retries: u16,
     pub launcher: Launcher,
+    /// Results are looked for there before they are made, and sent there afterwards.
+    pub remote: Option<Shared>,
     /// Where this experiment's published outputs go.
     pub reports: PathBuf,
 }
@@ -107,8 +110,8 @@ pub fn run(
         }
         while result.is_ok() {
             let start = |job: Job, node: NodeIndex, handle: Handle| {
-                let (sender, launcher) = (sender.clone(), &options.launcher);
-                scope.spawn(move || executor(&job, node, launcher, store, &handle, &sender));
+                let sender = sender.clone();
+                scope.spawn(move || executor(&job, node, options, store, &handle, &sender));
             };
             result = d.start_what_fits(&start);
             if result.is_err() || d.is_idle() {
@@ -138,13 +141,18 @@ pub fn run(
 fn executor(
     job: &Job,
     node: NodeIndex,
-    launcher: &Launcher,
+    options: &Options,
     store: &Store,
     handle: &Handle,
     sender: &Sender<Message>,
 ) {
     let progress = |p| drop(sender.send(Message::Progress(node, p)));
-    let result = execute(job, launcher, store, handle, progress);
+    let remote = options.remote.as_ref();
+    let result = match remote.and_then(|remote| remote.fetch(job, store, handle, &progress)) {
+        Some(record) => Ok(Success { record, made: None }),
+        None => execute(job, &options.launcher, store, handle, progress)
+            .inspect(|_| remote.into_iter().for_each(|remote| remote.push(job, store, handle))),
+    };
     // Nobody listens any more after an interrupt.
     let _ = sender.send(Message::Ended(node, result));
 }
@@ -318,11 +326,20 @@ impl Dispatcher<'_> {
                 };
                 self.free.give_back(taken);
                 match result {
-                    Ok(success) => {
-                        self.ends(node, End::Ran);
-                        self.outcome(node).seconds = Some(success.elapsed.as_secs_f64());
-                        self.tell(node, Event::Finished { elapsed: success.elapsed });
-                        self.succeed(node, &key, &success.record)?;
+                    Ok(Success { record, made }) => {
+                        match made {
+                            Some(elapsed) => {
+                                self.ends(node, End::Ran);
+                                self.outcome(node).seconds = Some(elapsed.as_secs_f64());
+                                self.tell(node, Event::Finished { elapsed });
+                            }
+                            None => {
+                                self.ends(node, End::Cached);
+                                self.summary.fetched += 1;
+                                self.tell(node, Event::Fetched);
+                            }
+                        }
+                        self.succeed(node, &key, &record)?;
                     }
                     Err(message) => {
                         self.try_again(node, if timed_out { self.too_long(node) } else { message })

@@ -45,7 +45,8 @@ pub struct Job {
 /// What came of it.
 pub struct Success {
     pub record: Record,
-    pub elapsed: Duration,
+    /// How long it took to make; none of what was fetched.
+    pub made: Option<Duration>,
 }
 
 /// A running process that can be ended from elsewhere.
@@ -66,6 +67,10 @@ impl Handle {
         if let Some(child) = &mut ending.child {
             let _ = child.kill();
         }
+    }
+
+    pub fn is_killed(&self) -> bool {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).killed
     }
 
     fn start(&self, command: &mut Command) -> Result<(), String> {
@@ -130,7 +135,7 @@ pub fn execute(
         take_in(job, &key, store, elapsed).map_err(|e| format!("its outputs could not be kept: {e}"))?;
     // The result is in: what is left in the work folder is of no use, and of no harm.
     let _ = fs::remove_dir_all(&work);
-    Ok(Success { record, elapsed })
+    Ok(Success { record, made: Some(elapsed) })
 }
 
 /// Reads the child's reports until it closes its output; gives its last word.

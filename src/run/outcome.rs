@@ -55,6 +55,8 @@ pub struct Summary {
     pub total: usize,
     pub ran: usize,
     pub cached: usize,
+    /// Of those cached: brought from a shared cache.
+    pub fetched: usize,
     pub failed: usize,
     /// Not run, for something that they need has failed.
     pub skipped: usize,

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::{Direction::Incoming, graph::NodeIndex};
 use serde::Serialize;
 
-use super::resolve::{Decision, Outputs, Resolver, Why, contents, key_of};
+use super::resolve::{Decision, Outputs, Resolver, Why, contents, declares, key_of};
 use crate::{
-    graph::{Graph, ordered},
+    graph::{Graph, Instance, ordered},
     key::Digest,
-    store::Store,
+    remote::{Remote, Trouble},
+    store::{Record, Store},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +18,8 @@ use crate::{
 pub enum State {
     /// The store has it.
     Hit,
+    /// The shared cache has it: a run takes it from there.
+    Remote,
     /// It must run.
     Miss,
     /// It has the key of another that must run, and takes its result.
@@ -47,8 +50,16 @@ impl Planned {
     }
 }
 
-/// Plans the `chosen` instances, producers first. The store is only read.
-pub fn plan(graph: &Graph, chosen: &BTreeSet<NodeIndex>, store: &Store) -> Vec<Planned> {
+/// Plans the `chosen` instances, producers first. The store is only read, and so is the shared cache.
+///
+/// # Errors
+/// If the shared cache cannot be asked.
+pub fn plan(
+    graph: &Graph,
+    chosen: &BTreeSet<NodeIndex>,
+    store: &Store,
+    remote: Option<&Remote>,
+) -> Result<Vec<Planned>, Trouble> {
     let resolver = Resolver::new(store);
     let mut outputs = Outputs::new();
     let mut misses: BTreeMap<Digest, &str> = BTreeMap::new();
@@ -75,13 +86,28 @@ pub fn plan(graph: &Graph, chosen: &BTreeSet<NodeIndex>, store: &Store) -> Vec<P
                     (State::Hit, Why::plain("cached"))
                 }
                 (_, Some(first)) => (State::Shared, Why::plain(format!("has the same key as {first}"))),
-                (Decision::Miss(why), None) => {
-                    misses.insert(digest.clone(), &instance.name);
-                    (State::Miss, why)
-                }
+                (Decision::Miss(why), None) => match elsewhere(instance, &digest, remote)? {
+                    Some(record) => {
+                        outputs.insert(node, contents(&record));
+                        (State::Remote, Why::plain("in the shared cache"))
+                    }
+                    None => {
+                        misses.insert(digest.clone(), &instance.name);
+                        (State::Miss, why)
+                    }
+                },
             };
             Planned::new(&instance.name, Some(digest), state, why)
         });
     }
-    planned
+    Ok(planned)
+}
+
+/// What the shared cache has for a key; what cannot be trusted there must be made.
+fn elsewhere(instance: &Instance, key: &Digest, remote: Option<&Remote>) -> Result<Option<Record>, Trouble> {
+    let Some(remote) = remote else { return Ok(None) };
+    match remote.record_of(key) {
+        Err(Trouble::Damaged(_)) => Ok(None),
+        found => Ok(found?.filter(|record| declares(instance.kind.outputs, record))),
+    }
 }

@@ -3,6 +3,7 @@
 use std::{cell::OnceCell, collections::BTreeMap, time::Duration};
 
 use petgraph::graph::NodeIndex;
+use stages::contract::Output;
 
 use super::earlier::{Earlier, Now};
 use crate::{
@@ -40,6 +41,11 @@ pub fn key_of(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Key {
 /// The contents that a record's outputs have.
 pub fn contents(record: &Record) -> BTreeMap<String, Digest> {
     record.outputs.iter().map(|(name, stored)| (name.clone(), stored.content.clone())).collect()
+}
+
+/// Whether a record has every output that a kind declares.
+pub fn declares(outputs: &[Output], record: &Record) -> bool {
+    outputs.iter().all(|output| record.outputs.contains_key(output.name))
 }
 
 /// Looks keys up, and explains why one is not there.
@@ -98,11 +104,10 @@ impl<'a> Resolver<'a> {
 
     /// What the store has, with every output that the kind declares.
     fn lookup(&self, instance: &Instance, key: &Key) -> Lookup {
-        let declares = |record: &Record| {
-            instance.kind.outputs.iter().all(|output| record.outputs.contains_key(output.name))
-        };
         match self.store.lookup(&key.digest()) {
-            Lookup::Hit(record) if !declares(&record) => Lookup::Damaged("lacks an output".into()),
+            Lookup::Hit(record) if !declares(instance.kind.outputs, &record) => {
+                Lookup::Damaged("lacks an output".into())
+            }
             Lookup::Damaged(why) => Lookup::Damaged(format!("is damaged: {why}")),
             found => found,
         }

@@ -13,6 +13,8 @@ pub enum Event<'a> {
     Progress(&'a Progress),
     /// The store had the result.
     Cached,
+    /// The shared cache had it.
+    Fetched,
     Finished {
         elapsed: Duration,
     },

@@ -1,42 +1,73 @@
 //! The address of a file or a folder.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     path::Path,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::key::Digest;
 
-/// What an artifact holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an artifact, or one of its files, holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     pub digest: Digest,
     pub bytes: u64,
 }
 
-/// The content of a file (the blake3 of its bytes, as `b3sum` prints it) or of a folder (the blake3 of its files'
-/// paths and contents, in order).
+/// What an artifact consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listing {
+    File(Content),
+    /// By their `/`-separated names in the folder.
+    Folder(BTreeMap<String, Content>),
+}
+
+impl Listing {
+    /// Reads every byte of an artifact.
+    ///
+    /// # Errors
+    /// Where something cannot be read, or is neither a file nor a folder: a link would lead out of the store.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let kind = fs::symlink_metadata(path)?.file_type();
+        if kind.is_file() {
+            return of_file(path).map(Self::File);
+        }
+        if !kind.is_dir() {
+            return Err(neither(path));
+        }
+        let parts = files(path)?.into_iter().map(|(name, file)| Ok((name, of_file(&file)?)));
+        parts.collect::<io::Result<_>>().map(Self::Folder)
+    }
+
+    /// The address: of a file the blake3 of its bytes, as `b3sum` prints it; of a folder the blake3 of its files' names
+    /// and contents, in order.
+    pub fn content(&self) -> Content {
+        let files = match self {
+            Self::File(content) => return content.clone(),
+            Self::Folder(files) => files,
+        };
+        let mut hash = blake3::Hasher::new_derive_key("pipeline 2026-11 folder");
+        for (name, content) in files {
+            hash.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            hash.update(content.digest.as_str().as_bytes());
+        }
+        // Of a folder that nobody made the sum may be anything.
+        let bytes = files.values().fold(0_u64, |sum, content| sum.saturating_add(content.bytes));
+        Content { digest: hash.finalize().into(), bytes }
+    }
+}
+
+/// The content of a file or a folder; see [`Listing`].
 ///
 /// # Errors
-/// Where something cannot be read, or is neither a file nor a folder: a link would lead out of the store.
+/// As [`Listing::of`].
 pub fn content_of(path: &Path) -> io::Result<Content> {
-    let kind = fs::symlink_metadata(path)?.file_type();
-    if kind.is_file() {
-        return of_file(path);
-    }
-    if !kind.is_dir() {
-        return Err(neither(path));
-    }
-    let mut hash = blake3::Hasher::new_derive_key("pipeline 2026-11 folder");
-    let mut bytes = 0;
-    for (name, file) in files(path)? {
-        let content = of_file(&file)?;
-        hash.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
-        hash.update(content.digest.as_str().as_bytes());
-        bytes += content.bytes;
-    }
-    Ok(Content { digest: hash.finalize().into(), bytes })
+    Listing::of(path).map(|listing| listing.content())
 }
 
 /// All files of an artifact: their `/`-separated names in it, sorted, and their paths.
@@ -85,7 +116,6 @@ fn of_file(path: &Path) -> io::Result<Content> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     fn folder(files: &BTreeMap<String, Vec<u8>>) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ fn step() {}
 use tests::step;
 
 /// No result record is larger, in bytes.
-const LARGEST_RECORD: u64 = 1 << 26;
+pub(crate) const LARGEST_RECORD: u64 = 1 << 26;
 
 /// A cache folder. Nothing is made on disk before something is written.
 #[derive(Clone, Debug)]

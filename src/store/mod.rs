@@ -22,6 +22,7 @@ mod record;
 pub use archive::Imported;
 pub use care::{Verified, Waste, size};
 pub use code::{Parts, code_change};
-pub use content::{Content, content_of};
+pub use content::{Content, Listing, content_of};
+pub(crate) use folder::LARGEST_RECORD;
 pub use folder::{Lock, Lookup, Store};
 pub use record::{Provenance, Record, Stored};

@@ -5,7 +5,10 @@ mod export;
 mod gc;
 mod import;
 mod ls;
+mod remote;
 mod verify;
+
+pub use remote::trouble;
 
 use std::process::ExitCode;
 
@@ -18,6 +21,8 @@ pub fn run(command: &CacheCommand) -> Result<ExitCode> {
         CacheCommand::Du(options) => du::run(options),
         CacheCommand::Verify { options, repair } => verify::run(options, *repair),
         CacheCommand::Export { run, file, cache } => export::run(run, file, cache),
+        CacheCommand::Push { run, cache, remote } => remote::push(run, cache, remote),
+        CacheCommand::Pull { run, cache, remote } => remote::pull(run, cache, remote),
         CacheCommand::Import { file, cache } => import::run(file, cache),
         CacheCommand::Gc { options, keep, dry_run } => gc::run(options, *keep, *dry_run),
     }

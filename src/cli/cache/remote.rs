@@ -1,0 +1,146 @@
+//! `pipeline cache push` and `pull`.
+
+use std::{
+    collections::BTreeSet,
+    process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+
+use crate::{
+    cli::{
+        args::{CacheFolder, RemoteOption},
+        output,
+    },
+    error::{Error, Result},
+    history::{History, Ref, Run},
+    key::Digest,
+    remote::{Course, Remote, Trouble},
+    store::{Lookup, Store},
+};
+
+impl RemoteOption {
+    /// The shared cache that is named, with what the environment says of the service.
+    pub fn open(&self) -> Result<Option<Remote>> {
+        // What is no text is no setting.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let named = self.remote.as_deref().filter(|location| !location.is_empty());
+        named.map(|location| Remote::open(location, environment)).transpose()
+    }
+
+    fn needed(&self) -> Result<Remote> {
+        self.open()?.ok_or_else(|| {
+            Error::experiment("no shared cache is named")
+                .hint("name one: `--remote s3://bucket/folder`, or in the environment as PIPELINE_REMOTE")
+        })
+    }
+}
+
+pub fn push(run: &Ref, cache: &CacheFolder, remote: &RemoteOption) -> Result<ExitCode> {
+    let (store, history) = (Store::new(&cache.folder), History::new(&cache.folder));
+    let _entered = store.enter();
+    let run = history.find(run)?;
+    let remote = remote.needed()?;
+    let keys = keys(&run)?;
+    transfer(&keys, "sent", |key, course| remote.push(key, &store, course).map(|()| true))?;
+    // Last, when all that it names is there.
+    let (name, bytes) = history.raw(&run.id)?;
+    remote.push_run(&name, bytes).map_err(trouble)?;
+    output::say(&format!("run {} is in the shared cache", run.id));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn pull(run: &Ref, cache: &CacheFolder, remote: &RemoteOption) -> Result<ExitCode> {
+    let (store, history) = (Store::new(&cache.folder), History::new(&cache.folder));
+    let _entered = store.enter();
+    let remote = remote.needed()?;
+    let ids = remote.runs().map_err(trouble)?;
+    let id = run.among(&ids)?;
+    let bytes = remote.run(id).map_err(trouble)?;
+    let record: Run = serde_json::from_slice(&bytes).map_err(|e| {
+        Error::machine(format!("the shared cache's record of run `{id}` cannot be read: {e}"))
+    })?;
+    let keys = keys(&record)?;
+    transfer(&keys, "fetched", |key, course| {
+        let disk = |e: Error| Trouble::Disk(std::io::Error::other(e.message));
+        // Another run may work on it: it is there when that has ended.
+        let Some(_lock) = store.try_lock(key).map_err(disk)? else { return Ok(false) };
+        if let Lookup::Hit(_) = store.lookup(key) {
+            return Ok(true);
+        }
+        let found = remote.fetch(key, &store, course)?;
+        found
+            .map(|_| true)
+            .ok_or_else(|| Trouble::Damaged(format!("the shared cache lacks the result {}", key.short())))
+    })?;
+    history.take_in(&format!("{id}.json"), &bytes)?;
+    output::say(&format!("run {id} is in the cache"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a finished run is made of.
+fn keys(run: &Run) -> Result<BTreeSet<Digest>> {
+    let is_whole = |outcome: &crate::run::Outcome| {
+        outcome
+            .key
+            .clone()
+            .filter(|_| matches!(outcome.state, crate::run::End::Ran | crate::run::End::Cached))
+    };
+    let missing = run.instances.iter().find(|outcome| is_whole(outcome).is_none());
+    if let Some(outcome) = missing {
+        let message = format!("the run `{}` has no result of `{}`", run.id, outcome.instance);
+        return Err(
+            Error::experiment(message).hint("name a run that was finished: `pipeline runs` lists them")
+        );
+    }
+    Ok(run.instances.iter().filter_map(is_whole).collect())
+}
+
+/// Moves results, some at once, and shows how far it is. What was moved stays moved.
+fn transfer(
+    keys: &BTreeSet<Digest>,
+    done: &str,
+    act: impl Fn(&Digest, Course<'_>) -> std::result::Result<bool, Trouble> + Sync,
+) -> Result<()> {
+    let bar = ProgressBar::new(keys.len() as u64);
+    let template = "{bar:24} {pos}/{len} results  {msg}  {eta} left";
+    bar.set_style(ProgressStyle::with_template(template).expect("it is sound"));
+    let (bytes, left) = (std::sync::atomic::AtomicU64::new(0), AtomicUsize::new(0));
+    let moved = |more| {
+        let all = bytes.fetch_add(more, Ordering::Relaxed) + more;
+        bar.set_message(HumanBytes(all).to_string());
+    };
+    let course = Course { stop: &|| false, moved: &moved };
+    keys.par_iter().try_for_each(|key| {
+        if !act(key, course).map_err(trouble)? {
+            left.fetch_add(1, Ordering::Relaxed);
+        }
+        bar.inc(1);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    let bytes = HumanBytes(bytes.into_inner());
+    output::say(&format!("{} results, {bytes} {done}", keys.len() - left.load(Ordering::Relaxed)));
+    match left.into_inner() {
+        0 => Ok(()),
+        some => Err(Error::machine(format!("another run works on {some} results"))
+            .hint("call again when it has ended: what was fetched is kept")),
+    }
+}
+
+/// A failed transfer, with what to do next.
+pub fn trouble(trouble: Trouble) -> Error {
+    let hint = match &trouble {
+        Trouble::Unreachable(_) => {
+            "look at the location, the network and the credentials, and call again: it goes on from where it is"
+        }
+        Trouble::Damaged(_) => "on a machine that has the results, `pipeline cache push` sends them again",
+        Trouble::Disk(_) | Trouble::Stopped => {
+            "name another folder with `--cache DIR`, or make room in this one"
+        }
+    };
+    Error::machine(trouble.to_string()).hint(hint)
+}

@@ -1,0 +1,137 @@
+//! From the name of a location to something that can be asked.
+
+use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+
+use object_store::{
+    BackoffConfig, DynObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder,
+    azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, path::Path,
+};
+use url::Url;
+
+use super::Remote;
+use crate::error::{Error, Result};
+
+/// Within this time an answer is waited for, and asked for again.
+const PATIENCE: Duration = Duration::from_secs(30);
+const TRIES: usize = 5;
+
+impl Remote {
+    /// Opens `s3://bucket/folder`, `gs://…`, `az://…`, `file:///…` or a folder. `settings` are names and values as the
+    /// services' own tools read them from the environment: `AWS_ACCESS_KEY_ID` and so on.
+    ///
+    /// # Errors
+    /// If it is no location, or lacks a setting.
+    pub fn open(location: &str, settings: impl Iterator<Item = (String, String)>) -> Result<Self> {
+        let shown = without_secrets(location);
+        let (store, prefix) = if location.contains("://") {
+            let url = Url::parse(location)
+                .map_err(|e| Error::experiment(format!("`{shown}` is no location: {e}")).hint(KNOWN))?;
+            if url.password().is_some() || !url.username().is_empty() || url.query().is_some() {
+                return Err(Error::experiment(format!("the location `{shown}` holds more than a place"))
+                    .hint(
+                        "give credentials in the environment, where the service's own tools look for them",
+                    ));
+            }
+            cloud(&url, settings).map_err(|e| {
+                let message =
+                    format!("cannot use the location `{shown}`: {}", without_secrets(&e.to_string()));
+                Error::experiment(message).hint(KNOWN)
+            })?
+        } else {
+            let folder =
+                std::path::absolute(location).map_err(Error::io(format!("cannot use `{location}`")))?;
+            let store = std::fs::create_dir_all(&folder)
+                .map_err(|e| e.to_string())
+                .and_then(|()| LocalFileSystem::new_with_prefix(&folder).map_err(|e| e.to_string()))
+                .map_err(|e| Error::machine(format!("cannot use the folder `{location}`: {e}")))?;
+            (Box::new(store) as Box<DynObjectStore>, Path::default())
+        };
+        // Names of services are looked up, and TLS spoken, on few threads: a network is slow.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Error::io("cannot start threads for the network"))?;
+        Ok(Self { store, prefix, name: shown, runtime, suspects: Mutex::new(BTreeSet::new()) })
+    }
+}
+
+const KNOWN: &str = "give `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`, or a folder; credentials and \
+    endpoints come from the environment (AWS_…, GOOGLE_…, AZURE_…)";
+
+fn cloud(
+    url: &Url,
+    settings: impl Iterator<Item = (String, String)>,
+) -> object_store::Result<(Box<DynObjectStore>, Path)> {
+    // Already there if something else has chosen one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (scheme, path) = ObjectStoreScheme::parse(url)?;
+    let retry =
+        RetryConfig { backoff: BackoffConfig::default(), max_retries: TRIES, retry_timeout: PATIENCE };
+    macro_rules! build {
+        ($builder:ty) => {{
+            let known =
+                settings.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)));
+            let builder = known
+                .fold(<$builder>::new().with_url(url.as_str()), |b, (key, value)| b.with_config(key, value));
+            Box::new(builder.with_retry(retry).build()?) as Box<DynObjectStore>
+        }};
+    }
+    let store = match scheme {
+        ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder),
+        ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder),
+        ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
+        ObjectStoreScheme::Local => Box::new(LocalFileSystem::new()),
+        _ => {
+            let source = format!("the scheme `{}` is not known", url.scheme()).into();
+            return Err(object_store::Error::Generic { store: "location", source });
+        }
+    };
+    Ok((store, path))
+}
+
+/// Without what may be a secret: queries of URLs hold signatures, and what stands before an `@` passwords.
+pub(super) fn without_secrets(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ')' | '>' | '`');
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        let (url, behind) = after.split_at(after.find(ends).unwrap_or(after.len()));
+        let place = url.split(['?', '#']).next().unwrap_or_default();
+        let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
+        shown += before;
+        shown += host;
+        if place.len() < url.len() {
+            shown += "?…";
+        }
+        rest = behind;
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_of_a_url_is_shown() {
+        for (text, shown) in [
+            ("s3://bucket/a", "s3://bucket/a"),
+            ("at https://me:pw@host/x?sig=abc: no", "at https://host/x?… no"),
+            ("(http://a/b?c) and http://d@e", "(http://a/b?…) and http://e"),
+            ("nothing?of=that", "nothing?of=that"),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_location_holds_no_credentials() {
+        for location in ["https://me:secret@host/x", "s3://secret@bucket/x", "az://c/x?sig=secret"] {
+            let error = Remote::open(location, std::iter::empty()).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert!(Remote::open("ftp://host/x", std::iter::empty()).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! A server that speaks S3, on this machine, and a wire to it that breaks.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+
+pub const KEY: &str = "AKIDEXAMPLE";
+pub const SECRET: &str = "a-secret-that-nobody-prints";
+
+/// A server with one bucket, `bucket`.
+pub struct S3 {
+    pub address: SocketAddr,
+    folder: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl S3 {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("bucket")).expect("a bucket");
+        let files = s3s_fs::FileSystem::new(folder.path()).expect("it serves a folder");
+        let mut service = S3ServiceBuilder::new(files);
+        service.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        let service = service.build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("threads");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("it can wait");
+        let address = listener.local_addr().expect("it has one");
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("it listens");
+            while let Ok((socket, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let server = Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(socket), service).await;
+                });
+            }
+        });
+        Self { address, folder, _runtime: runtime }
+    }
+
+    /// What the bucket holds, as files.
+    pub fn bucket(&self) -> PathBuf {
+        self.folder.path().join("bucket")
+    }
+
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A wire to a server. Each connection is cut when so many bytes have come back: another number each time, and of every three
+/// a larger one, so that files get through.
+pub struct BadWire {
+    pub address: SocketAddr,
+    pub cuts: Arc<AtomicUsize>,
+}
+
+impl BadWire {
+    pub fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let count = cuts.clone();
+        thread::spawn(move || {
+            for (number, client) in listener.incoming().enumerate() {
+                let Ok(client) = client else { return };
+                let most = if number % 3 == 2 { 500_000 } else { 100 + number * 7919 % 4_000 };
+                let count = count.clone();
+                thread::spawn(move || wire(client, server, most, &count));
+            }
+        });
+        Self { address, cuts }
+    }
+}
+
+fn wire(mut client: TcpStream, server: SocketAddr, most: usize, cuts: &AtomicUsize) {
+    let Ok(mut server) = TcpStream::connect(server) else { return };
+    let (Ok(mut from_client), Ok(mut to_server)) = (client.try_clone(), server.try_clone()) else { return };
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from_client, &mut to_server);
+        let _ = to_server.shutdown(Shutdown::Write);
+    });
+    let (mut passed, mut buffer) = (0, [0; 4096]);
+    while let Ok(n @ 1..) = server.read(&mut buffer) {
+        let n = n.min(most - passed);
+        if client.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+        passed += n;
+        if passed == most {
+            cuts.fetch_add(1, Ordering::Relaxed);
+            break;
+        }
+    }
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = server.shutdown(Shutdown::Both);
+}

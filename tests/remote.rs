@@ -1,0 +1,191 @@
+//! A cache that machines share: a folder, and a server that speaks S3.
+
+mod common;
+#[path = "common/s3.rs"]
+mod s3;
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::Output, sync::atomic::Ordering};
+
+use common::{ALL, Lab, Ran, TINY, files};
+use s3::{BadWire, KEY, S3, SECRET};
+use serde_json::Value;
+
+/// A call with the settings of an S3 server at an address.
+fn call(lab: &Lab, server: SocketAddr, arguments: &[&str]) -> Ran {
+    let mut command = lab.command(arguments);
+    command.envs([
+        ("PIPELINE_REMOTE", "s3://bucket/cache"),
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ENDPOINT", &format!("http://{server}")),
+    ]);
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("output is text");
+    let ran = Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) };
+    assert!(!ran.stdout.contains(SECRET) && !ran.stderr.contains(SECRET), "a secret is printed");
+    ran
+}
+
+/// `run --json` there, which must succeed: its summary, and what it said.
+fn run(lab: &Lab, server: SocketAddr) -> (Value, String) {
+    let ran = call(lab, server, &["run", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    (ran.json(), ran.stderr)
+}
+
+fn assert_same(lab: &Lab, other: &Lab) {
+    for folder in ["reports", "cache/objects"] {
+        assert!(files(&lab.path(folder)) == files(&other.path(folder)), "{folder}");
+    }
+}
+
+/// Blobs of a bucket, the largest first.
+fn blobs(server: &S3) -> Vec<PathBuf> {
+    let folder = server.bucket().join("cache/blobs");
+    let mut found: Vec<_> = files(&folder).into_iter().map(|(name, bytes)| (bytes.len(), name)).collect();
+    found.sort_unstable();
+    found.into_iter().rev().map(|(_, name)| folder.join(name)).collect()
+}
+
+#[test]
+fn what_one_machine_has_made_another_takes() {
+    let (first, second) = (Lab::new(TINY), Lab::new(TINY));
+    let shared = tempfile::tempdir().unwrap();
+    let remote = ["--remote", shared.path().to_str().unwrap()];
+    assert_eq!(first.run(&remote)["ran"], ALL);
+
+    let plan = second.plan(&remote);
+    assert!(plan.values().all(|(state, _)| state == "remote"), "{plan:?}");
+    let summary = second.run(&remote);
+    assert_eq!(
+        (&summary["ran"], &summary["cached"], &summary["fetched"]),
+        (&0.into(), &ALL.into(), &ALL.into())
+    );
+    assert_same(&first, &second);
+    assert_eq!(
+        second.call(&["cache", "verify", "--json"]).json_whole()["damaged"]["results"],
+        serde_json::json!({})
+    );
+    assert_eq!(second.run(&remote)["fetched"], 0, "what is here is not fetched again");
+
+    // Only what is new is made, and only where it may be is it sent.
+    let before = files(shared.path());
+    let change = ["--only", "rm", "--set", "stages.rm.with.training.steps=5"];
+    assert_eq!(second.run(&[&remote[..], &change, &["--read-only"]].concat())["ran"], 2);
+    assert!(files(shared.path()) == before, "nothing is sent to a cache that is read only");
+    let third = Lab::new(TINY);
+    let summary = third.run(&[&remote[..], &change].concat());
+    assert_eq!((&summary["ran"], &summary["fetched"]), (&2.into(), &3.into()));
+}
+
+#[test]
+fn a_whole_run_can_be_sent_and_brought() {
+    let (first, second) = (Lab::new(TINY), Lab::new(TINY));
+    let shared = tempfile::tempdir().unwrap();
+    let remote = ["--remote", shared.path().to_str().unwrap()];
+    first.run(&[]);
+    for arguments in [&["cache", "push"][..], &["cache", "pull"]] {
+        let refused = first.try_call(arguments);
+        assert!(refused.code == Some(2) && refused.stderr.contains("PIPELINE_REMOTE"), "{}", refused.stderr);
+    }
+    let none = second.try_call(&[&["cache", "pull"][..], &remote].concat());
+    assert!(none.code == Some(2) && none.stderr.contains("there is no run `latest`"), "{}", none.stderr);
+    first.call(&[&["cache", "push"][..], &remote].concat());
+    second.call(&[&["cache", "pull"][..], &remote].concat());
+    second.call(&["show", "ppo[objective=binary,seed=1]"]);
+    assert_eq!(second.run(&[])["ran"], 0);
+    assert_same(&first, &second);
+}
+
+#[test]
+fn s3_keeps_what_it_is_given_and_no_secret_is_written() {
+    let server = S3::start();
+    let (first, second) = (Lab::new(TINY), Lab::new(TINY));
+    assert_eq!(run(&first, server.address).0["ran"], ALL);
+    let (summary, _) = run(&second, server.address);
+    assert_eq!((&summary["ran"], &summary["fetched"]), (&0.into(), &ALL.into()));
+    assert_same(&first, &second);
+    let loud = call(&first, server.address, &["run", "-vv", "--json", "--cache", "other"]);
+    assert_eq!(loud.json()["fetched"], ALL);
+    for folder in [first.folder(), second.folder(), server.root()] {
+        for (path, bytes) in files(folder) {
+            let found = bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
+            assert!(!found, "a secret is written to {}", path.display());
+        }
+    }
+    let mut wrong = first.command(&["cache", "push"]);
+    wrong.envs([("PIPELINE_REMOTE", "s3://bucket/cache"), ("AWS_ACCESS_KEY_ID", "another")]);
+    wrong.envs([("AWS_SECRET_ACCESS_KEY", SECRET), ("AWS_REGION", "us-east-1"), ("AWS_ALLOW_HTTP", "true")]);
+    let output = wrong.env("AWS_ENDPOINT", format!("http://{}", server.address)).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && stderr.contains("hint: "), "{stderr}");
+    assert!(!stderr.contains(SECRET));
+}
+
+#[test]
+fn a_wire_that_breaks_costs_time_and_nothing_else() {
+    let server = S3::start();
+    let first = Lab::new(TINY);
+    first.run(&[]);
+    // Whatever a call leaves undone the next one goes on with.
+    let wire = BadWire::to(server.address);
+    let calls = |lab: &Lab, arguments: &[&str]| {
+        (1..30)
+            .find(|_| call(lab, wire.address, arguments).code == Some(0))
+            .expect("it gets there in the end")
+    };
+    calls(&first, &["cache", "push"]);
+    let second = Lab::new(TINY);
+    calls(&second, &["cache", "pull"]);
+    let cuts = wire.cuts.load(Ordering::Relaxed);
+    assert!(cuts >= 5, "the wire was cut {cuts} times");
+    assert_eq!(second.run(&[])["ran"], 0);
+    assert_same(&first, &second);
+}
+
+#[test]
+fn what_is_damaged_there_is_made_here_and_sent_again() {
+    let server = S3::start();
+    let first = Lab::new(TINY);
+    run(&first, server.address);
+    let largest = blobs(&server);
+    let sound = files(&server.bucket().join("cache"));
+    // Cut short, changed in one bit, gone.
+    let whole = fs::read(&largest[0]).unwrap();
+    fs::write(&largest[0], &whole[..whole.len() / 2]).unwrap();
+    let mut flipped = fs::read(&largest[1]).unwrap();
+    flipped[100] ^= 8;
+    fs::write(&largest[1], flipped).unwrap();
+    fs::remove_file(&largest[2]).unwrap();
+
+    let second = Lab::new(TINY);
+    let (summary, said) = run(&second, server.address);
+    let ran = summary["ran"].as_u64().unwrap();
+    assert!((1..ALL).contains(&ran), "{summary}");
+    assert!(said.contains("is missing or damaged"), "{said}");
+    assert_same(&first, &second);
+    assert!(files(&server.bucket().join("cache")) == sound, "it is whole again");
+
+    // Records too: of another key, none at all.
+    let results = server.bucket().join("cache/results");
+    let mut names: Vec<PathBuf> = fs::read_dir(&results).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    fs::copy(&names[0], &names[1]).unwrap();
+    fs::write(&names[2], "{").unwrap();
+    let third = Lab::new(TINY);
+    assert_eq!(run(&third, server.address).0["ran"], 2);
+    assert_same(&first, &third);
+}
+
+#[test]
+fn a_run_goes_on_without_a_shared_cache_that_does_not_answer() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let lab = Lab::new(TINY);
+    let ran = call(&lab, nobody, &["run", "--json", "--only", "preferences"]);
+    assert_eq!((ran.code, &ran.json()["ran"]), (Some(0), &3.into()), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("the run goes on without it").count(), 1, "{}", ran.stderr);
+    let plan = call(&lab, nobody, &["plan"]);
+    assert!(plan.code == Some(3) && plan.stderr.contains("hint: "), "{}", plan.stderr);
+}
