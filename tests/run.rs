@@ -242,3 +242,18 @@ fn every_command_lists_what_it_should() {
     }
     assert!(ran.stderr.contains("\"instance\":\"preferences[seed=1]\""), "{}", ran.stderr);
 }
+
+#[test]
+fn a_plan_tells_scripts_by_its_exit_code_whether_something_would_run() {
+    let lab = Lab::new(TINY);
+    let code = |arguments: &[&str]| lab.try_call(&[&["plan"], arguments].concat()).code;
+    assert_eq!((code(&["--exit-code"]), code(&[])), (Some(4), Some(0)));
+    lab.run(&["--only", "data"]);
+    assert_eq!(code(&["--exit-code", "--only", "data"]), Some(0));
+    // What is wrong is told apart from what is stale.
+    assert_eq!(code(&["--exit-code", "--only", "dat"]), Some(2));
+
+    let edited = ["--exit-code", "--json", "--only", "data", "--set", "stages.data.with.prompts=81"];
+    let ran = lab.try_call(&[&["plan"][..], &edited].concat());
+    assert_eq!((ran.code, &ran.json_whole()["instances"][0]["state"]), (Some(4), &"miss".into()));
+}

@@ -11,7 +11,7 @@ use crate::{experiment::Memory, history::Ref};
 #[command(
     version,
     after_help = "Exit codes: 0 done; 1 a stage failed; 2 the command line or the experiment file is wrong; \
-    3 the machine is in the way; 130 interrupted."
+    3 the machine is in the way; 4 something would run (`plan --exit-code`); 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -173,6 +173,10 @@ pub struct PlanOptions {
     /// Not used: taken so that `run` and `plan` can be called alike.
     #[arg(long, hide = true)]
     pub read_only: bool,
+
+    /// End with exit code 4 where something would run, for scripts; 0 where all is cached.
+    #[arg(long)]
+    pub exit_code: bool,
 
     /// Not used: taken so that `run` and `plan` can be called alike.
     #[arg(long, value_name = "DIR", default_value = "reports", hide = true)]

@@ -35,6 +35,8 @@ pub const FAILED: u8 = 1;
 pub const EXPERIMENT: u8 = 2;
 /// The machine is in the way.
 pub const MACHINE: u8 = 3;
+/// Something would run, and `plan` was asked to say so by its exit code.
+pub const STALE: u8 = 4;
 /// Ctrl-C or SIGTERM; what was finished is kept.
 pub const INTERRUPTED: u8 = 130;
 

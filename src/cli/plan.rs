@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use stages::contract::Registry;
 
-use super::{args::PlanOptions, output, setup::Setup};
+use super::{STALE, args::PlanOptions, output, setup::Setup};
 use crate::{
     error::Result,
     run::{Planned, State, plan},
@@ -24,8 +24,16 @@ pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
     let planned = plan(&setup.graph, &setup.chosen, &Store::new(&options.cache.folder), remote.as_ref())
         .map_err(super::cache::trouble)?;
     if options.json {
-        return output::json(&Plan { experiment: &setup.experiment.name, instances: &planned });
+        output::json(&Plan { experiment: &setup.experiment.name, instances: &planned })?;
+    } else {
+        tell(&planned)?;
     }
+    let is_stale = planned.iter().any(|p| p.state != State::Hit);
+    Ok(if options.exit_code && is_stale { ExitCode::from(STALE) } else { ExitCode::SUCCESS })
+}
+
+/// For people.
+fn tell(planned: &[Planned]) -> Result<()> {
     let row = |p: &Planned| {
         let state = match p.state {
             State::Hit => "hit",
@@ -56,5 +64,5 @@ pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
         count(State::Miss),
         count(State::Maybe)
     ));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
