@@ -20,6 +20,10 @@ tidy:
     cargo fmt --all
     cargo clippy --release --workspace --all-targets -- -D warnings
 
+# Write the schema again by which editors check experiment files
+schema:
+    cargo run --release -- schema > pipeline.schema.json
+
 # Tokens per second of training, scoring and sampling on this machine
 throughput:
     cargo run --release --workspace --example throughput

@@ -64,7 +64,7 @@ pub enum Command {
     Stages(StagesOptions),
     /// The JSON Schema of experiment files, for editors.
     Schema,
-    /// Write a commented experiment to start from.
+    /// Write a commented experiment to start from, and beside it the schema by which editors complete and check it.
     Init(InitOptions),
     /// Completions for a shell, to standard output.
     Completions {

@@ -54,7 +54,7 @@ pub fn main(registry: &Registry) -> ExitCode {
         Command::Stages(options) => kinds::run(options, registry),
         Command::Graph(options) => setup::draw(options, registry),
         Command::Schema => output::json(&crate::experiment::schema(registry)),
-        Command::Init(options) => init::run(options),
+        Command::Init(options) => init::run(options, registry),
         Command::Completions { shell } => help::completions(*shell),
         Command::Man => help::man(),
         Command::Cache(command) => cache::run(command),

@@ -25,8 +25,13 @@ pub fn say(line: &str) {
 
 /// Writes one JSON value, for people and programs.
 pub fn json(value: &impl Serialize) -> Result<ExitCode> {
+    text(&pretty(value)?)
+}
+
+/// One JSON value as it is written for people and programs.
+pub fn pretty(value: &impl Serialize) -> Result<String> {
     let json = serde_json::to_string_pretty(value).map_err(|e| Error::machine(e.to_string()))?;
-    text(&format!("{json}\n"))
+    Ok(format!("{json}\n"))
 }
 
 /// Writes one JSON value on a line of its own.

@@ -23,10 +23,12 @@ pub struct Experiment {
     /// Named dimensions and their values: a list, such as `seed: [1, 2, 3]`, or a map from names to what they change,
     /// such as `variant: { paper: {}, no-warmup: { ppo: { warmup: 0 } } }`.
     #[serde(default, deserialize_with = "or_nothing")]
+    #[schemars(with = "Option<BTreeMap<String, Axis>>")]
     pub axes: BTreeMap<String, Axis>,
     pub stages: BTreeMap<String, StageSpec>,
     /// Changes by name, chosen with `--profile`: merged key by key; null takes away.
     #[serde(default, deserialize_with = "or_nothing")]
+    #[schemars(with = "Option<BTreeMap<String, Map<String, Value>>>")]
     pub profiles: BTreeMap<String, Map<String, Value>>,
 }
 
@@ -38,6 +40,7 @@ pub struct StageSpec {
     pub uses: String,
     /// There is one instance for each point of these axes.
     #[serde(default, deserialize_with = "or_nothing")]
+    #[schemars(with = "Option<Vec<String>>")]
     pub over: Vec<String>,
     /// The axes of `over` that random numbers depend on, by default all. Instances that differ on the others alone
     /// share their seed: they are compared with common random numbers.
@@ -46,13 +49,16 @@ pub struct StageSpec {
     /// Input name to the stages (`sft`) or outputs (`data.prompts`) that it reads. Lined up on the axes that
     /// both have, gathered over the others.
     #[serde(default, deserialize_with = "or_nothing")]
+    #[schemars(with = "Option<BTreeMap<String, References>>")]
     pub inputs: BTreeMap<String, References>,
     /// The kind's parameters. `${axis}` stands for the instance's value on that axis. What the values of its axes
     /// change is merged over them, in the order of the axes' names.
     #[serde(default, deserialize_with = "or_nothing")]
+    #[schemars(with = "Option<Map<String, Value>>")]
     pub with: Map<String, Value>,
     /// What each instance takes of the machine, and how long it may take. No result depends on it.
     #[serde(default, deserialize_with = "or_nothing")]
+    #[schemars(with = "Option<Needs>")]
     pub needs: Needs,
 }
 
