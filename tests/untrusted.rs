@@ -7,6 +7,7 @@ use pipeline::{
     graph::unroll,
     history::{History, Ref},
     key::Digest,
+    run::Report,
     store::Store,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -135,4 +136,12 @@ proptest! {
         prop_assert!(history.take_in(&name, &bytes).is_err());
         prop_assert!(!folder.path().join("cache").exists());
     }
+}
+
+#[test]
+fn the_end_of_a_line_that_is_too_long_is_no_report() {
+    let said = |before: usize| format!("{}\"done\"\n", " ".repeat(before));
+    assert_eq!(Report::last(said(0).as_bytes(), |_| {}), Some(Report::Done));
+    assert_eq!(Report::last(format!("{}x{}", said(0), said(1 << 20)).as_bytes(), |_| {}), Some(Report::Done));
+    assert_eq!(Report::last(format!("x{}", said((1 << 20) - 1)).as_bytes(), |_| {}), None);
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    io::{BufReader, Read, Seek, SeekFrom},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -25,9 +25,6 @@ pub struct Launcher {
     pub program: PathBuf,
     pub arguments: Vec<String>,
 }
-
-/// No line of a child's reports is longer, in bytes.
-const LONGEST_LINE: u64 = 1 << 20;
 
 /// An instance to run.
 pub struct Job {
@@ -119,7 +116,8 @@ pub fn execute(
     // A terminal's Ctrl-C goes to the parent alone, which then ends its children.
     command.process_group(0);
     handle.start(&mut command)?;
-    let outcome = listen(handle, progress);
+    let out = handle.child(|child| child.stdout.take()).flatten();
+    let outcome = out.and_then(|out| Report::last(BufReader::new(out), progress));
     let status = wait(handle).map_err(|e| format!("its process was lost: {e}"))?;
     let elapsed = begun.elapsed();
     match outcome {
@@ -136,25 +134,6 @@ pub fn execute(
     // The result is in: what is left in the work folder is of no use, and of no harm.
     let _ = fs::remove_dir_all(&work);
     Ok(Success { record, made: Some(elapsed) })
-}
-
-/// Reads the child's reports until it closes its output; gives its last word.
-fn listen(handle: &Handle, mut progress: impl FnMut(Progress)) -> Option<Report> {
-    let out = handle.child(|child| child.stdout.take())??;
-    let mut out = BufReader::new(out);
-    let mut last = None;
-    loop {
-        let mut line = vec![];
-        if (&mut out).take(LONGEST_LINE).read_until(b'\n', &mut line).unwrap_or(0) == 0 {
-            return last;
-        }
-        match serde_json::from_slice(&line) {
-            Ok(Report::Progress(p)) => progress(p),
-            Ok(report) => last = Some(report),
-            // Something that a library printed.
-            Err(_) => tracing::debug!(line = %String::from_utf8_lossy(&line).trim_end(), "stray output"),
-        }
-    }
 }
 
 /// The child's end is near: its output is closed. Not under the lock, so that it can still be killed.

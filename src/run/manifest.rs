@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, BufRead, Read},
     path::{Path, PathBuf},
 };
 
@@ -48,4 +49,28 @@ pub enum Report {
         hint: Option<String>,
     },
     Done,
+}
+
+/// No line of a child's reports is longer, in bytes.
+const LONGEST_LINE: u64 = 1 << 20;
+
+impl Report {
+    /// Reads a child's reports until its output ends; gives its last word.
+    pub fn last(mut out: impl BufRead, mut progress: impl FnMut(Progress)) -> Option<Self> {
+        let (mut last, mut begins) = (None, true);
+        loop {
+            let mut line = vec![];
+            if (&mut out).take(LONGEST_LINE).read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+                return last;
+            }
+            // The rest of a line that is too long is no line.
+            let is_rest = !std::mem::replace(&mut begins, line.ends_with(b"\n"));
+            match serde_json::from_slice(&line) {
+                Ok(Self::Progress(p)) if !is_rest => progress(p),
+                Ok(report) if !is_rest => last = Some(report),
+                // Something that a library printed.
+                _ => tracing::debug!(line = %String::from_utf8_lossy(&line).trim_end(), "stray output"),
+            }
+        }
+    }
 }
