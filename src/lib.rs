@@ -14,4 +14,5 @@ pub mod history;
 pub mod key;
 pub mod remote;
 pub mod run;
+mod seal;
 pub mod store;

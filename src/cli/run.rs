@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    history::{FORMAT, History, Run, id},
+    history::{FORMAT, History, Run},
     run::{self, End, Launcher, Options, Outcome, Shared, Summary, Tokens},
     store::Store,
 };
@@ -61,6 +61,8 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     };
     let show = Show::new(logs, setup.chosen.len());
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let history = History::new(store.root());
+    let id = history.next_id(started, noise(started));
     let ended = run::run(&setup.graph, &setup.chosen, &store, &how, &show, &interrupts);
     show.end();
     let (summary, instances) = ended?;
@@ -68,9 +70,9 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
         let publishes = |n: &petgraph::graph::NodeIndex| setup.graph[*n].publishes();
         tell(&summary, &instances, setup.chosen.iter().any(publishes).then_some(&reports));
     }
-    let record = record(&options.experiment, &setup, started, &summary, instances);
+    let record = record(&options.experiment, &setup, id, started, &summary, instances);
     // Results are what counts: a run whose record cannot be written has not failed.
-    let written = History::new(store.root()).write(&record).map_err(|e| say(&format!("warning: {e}")));
+    let written = history.write(&record).map_err(|e| say(&format!("warning: {e}")));
     if options.json {
         let (experiment, run) = (&setup.experiment.name, written.is_ok().then_some(record.id.as_str()));
         output::json_line(&Last { experiment, run, summary: &summary, reports })?;
@@ -92,19 +94,24 @@ fn gpus(options: &RunOptions) -> Result<BTreeSet<String>> {
     Ok(named)
 }
 
+/// Tells a run from another of the same moment.
+fn noise(started: Duration) -> u32 {
+    let hash = blake3::hash(format!("{} {started:?}", std::process::id()).as_bytes());
+    u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash is longer"))
+}
+
 /// What is remembered of the run.
 fn record(
     options: &ExperimentOptions,
     setup: &Setup,
+    id: String,
     started: Duration,
     summary: &Summary,
     instances: Vec<Outcome>,
 ) -> Run {
-    let noise = blake3::hash(format!("{} {started:?}", std::process::id()).as_bytes());
-    let noise = u32::from_le_bytes(*noise.as_bytes().first_chunk().expect("a hash is longer"));
     Run {
         format: FORMAT,
-        id: id(started, noise),
+        id,
         experiment: setup.experiment.name.clone(),
         file: options.file.display().to_string(),
         profile: options.profile.clone(),

@@ -86,9 +86,10 @@ pub fn run(options: &ShowOptions, registry: &Registry) -> Result<ExitCode> {
 fn latest_with(history: &History, instance: &str) -> Result<Run> {
     let ids = history.ids();
     for id in &ids {
-        let run = history.read(id)?;
-        if run.instance(instance).is_some() {
-            return Ok(run);
+        match history.read(id) {
+            Ok(run) if run.instance(instance).is_some() => return Ok(run),
+            Ok(_) => {}
+            Err(e) => output::say(&format!("warning: {e}")),
         }
     }
     let message = format!("none of the {} runs of this cache has an instance `{instance}`", ids.len());

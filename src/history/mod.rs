@@ -7,4 +7,4 @@ mod record;
 mod runs;
 
 pub use record::{FORMAT, Git, Host, Run};
-pub use runs::{History, Ref, id};
+pub use runs::{History, Ref};

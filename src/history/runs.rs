@@ -8,10 +8,13 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::record::{FORMAT, Run};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    seal,
+};
 
 /// No record of a run is larger, in bytes.
 const LARGEST: u64 = 1 << 28;
@@ -83,10 +86,11 @@ impl fmt::Display for Ref {
     }
 }
 
-/// An id for a run that begins now: ids sort as time goes.
-pub fn id(since_1970: Duration, noise: u32) -> String {
-    let time: DateTime<Utc> = (UNIX_EPOCH + since_1970).into();
-    format!("{}-{noise:08x}", time.format("%Y%m%dT%H%M%S%3fZ"))
+/// How an id tells the time.
+const TIME: &str = "%Y%m%dT%H%M%S%3fZ";
+
+fn id(time: NaiveDateTime, noise: u32) -> String {
+    format!("{}-{noise:08x}", time.format(TIME))
 }
 
 /// Only what is an id becomes a part of a path.
@@ -110,8 +114,7 @@ impl History {
         let write = || {
             fs::create_dir_all(&self.folder)?;
             let mut draft = tempfile::NamedTempFile::new_in(&self.folder)?;
-            serde_json::to_writer(&mut draft, run)?;
-            draft.write_all(b"\n")?;
+            draft.write_all(&seal::close(serde_json::to_vec(run)?))?;
             draft.as_file().sync_all()?;
             draft.persist_noclobber(&path).map_err(|e| e.error)?;
             fs::File::open(&self.folder)?.sync_all()
@@ -147,12 +150,23 @@ impl History {
     /// # Errors
     /// If it is none, or the cache cannot be written.
     pub fn take_in(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let run: Run = serde_json::from_slice(bytes)
-            .map_err(|e| Error::machine(format!("`{name}` is no record of a run: {e}")))?;
+        let run: Run =
+            seal::open(bytes).map_err(|e| Error::machine(format!("`{name}` is no record of a run: {e}")))?;
         if name.strip_suffix(".json") != Some(run.id.as_str()) || !is_id(&run.id) || run.format != FORMAT {
             return Err(Error::machine(format!("`{name}` is no record of a run that this program can read")));
         }
         if self.ids().contains(&run.id) { Ok(()) } else { self.write(&run) }
+    }
+
+    /// An id for a run that begins now. Ids sort as runs began: where the clock has gone back since, it is an id of the
+    /// moment after the newest.
+    pub fn next_id(&self, since_1970: Duration, noise: u32) -> String {
+        let now = DateTime::<Utc>::from(UNIX_EPOCH + since_1970).naive_utc();
+        let time = |id: &String| NaiveDateTime::parse_from_str(id.split('-').next()?, TIME).ok();
+        let newest = self.ids().iter().find_map(time);
+        let after = newest.and_then(|newest| newest.checked_add_signed(TimeDelta::milliseconds(1)));
+        let id_after = after.filter(|after| *after > now).map(|after| id(after, noise));
+        id_after.filter(|id| is_id(id)).unwrap_or_else(|| id(now, noise))
     }
 
     /// All ids, the newest first.
@@ -182,9 +196,14 @@ impl History {
         let read = || {
             let mut bytes = vec![];
             fs::File::open(&path)?.take(LARGEST).read_to_end(&mut bytes)?;
-            Ok(serde_json::from_slice::<Run>(&bytes)?)
+            let run: Run = seal::open(&bytes)?;
+            if run.id == id { Ok(run) } else { Err(io::Error::other("it is of another run")) }
         };
-        let unreadable = |e| Error::io(format!("cannot read the run's record `{}`", path.display()))(e);
+        let unreadable = |e| {
+            Error::io(format!("cannot read the run's record `{}`", path.display()))(e).hint(
+                "remove the file if nobody needs that run: results are kept as long as other runs have them",
+            )
+        };
         let run = read().map_err(unreadable)?;
         if run.format != FORMAT {
             let message = format!(

@@ -177,10 +177,16 @@ impl Store {
         Ok(waste)
     }
 
-    /// Removes what is not needed. Stopped on the way it leaves a sound store: results go before what they name.
+    /// Removes what is not needed. Stopped on the way it leaves a sound store: results go before what they name, and an
+    /// object leaves its address whole.
     pub fn remove(&self, waste: &Waste) -> io::Result<()> {
         waste.results.iter().try_for_each(|key| fs::remove_file(self.result(key)))?;
-        waste.objects.iter().try_for_each(|address| delete(&self.object(address)))?;
+        let work = self.root().join("work");
+        fs::create_dir_all(&work)?;
+        let gone = tempfile::Builder::new().prefix("gone-").tempdir_in(work)?;
+        let leave = |address: &Digest| fs::rename(self.object(address), gone.path().join(address.as_str()));
+        waste.objects.iter().try_for_each(leave)?;
+        gone.close()?;
         waste.others.iter().try_for_each(|path| delete(path))
     }
 

@@ -1,6 +1,7 @@
 //! The store on disk.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     key::Digest,
+    seal,
 };
 
 /// Stands before everything that `take_in` and `record` do to the disk: a test stops them there for ever.
@@ -142,22 +144,33 @@ impl Store {
         let content = content_of(path)?;
         let stored = Stored { content: content.digest, bytes: content.bytes };
         let target = self.object(&stored.content);
-        if target.exists() {
-            if content_of(&target).is_ok_and(|found| found.digest == stored.content) {
-                remove(path)?;
-                return Ok(stored);
-            }
-            self.set_aside(&target)?;
+        let is_there = || content_of(&target).is_ok_and(|found| found.digest == stored.content);
+        if is_there() {
+            remove(path)?;
+            return Ok(stored);
         }
         settle(path)?;
         let folder = target.parent().unwrap_or(&self.root);
-        step();
-        fs::create_dir_all(folder)?;
-        step();
-        match fs::rename(path, &target) {
-            // Another run was faster with the same content.
-            Err(_) if target.exists() => remove(path)?,
-            other => other?,
+        self.make(folder)?;
+        loop {
+            if target.exists() {
+                // Another run was faster with the same content.
+                if is_there() {
+                    remove(path)?;
+                    break;
+                }
+                match self.set_aside(&target) {
+                    // Another has found it damaged, too.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
+            step();
+            match fs::rename(path, &target) {
+                Ok(()) => break,
+                Err(_) if target.exists() => {}
+                Err(e) => return Err(e),
+            }
         }
         sync_folder(folder)?;
         Ok(stored)
@@ -167,19 +180,26 @@ impl Store {
     pub fn record(&self, key: &Digest, record: &Record) -> io::Result<()> {
         let path = self.result(key);
         let folder = path.parent().unwrap_or(&self.root);
-        step();
-        fs::create_dir_all(folder)?;
+        self.make(folder)?;
         step();
         let mut draft = tempfile::NamedTempFile::new_in(folder)?;
         step();
-        serde_json::to_writer_pretty(&mut draft, record)?;
-        step();
-        draft.write_all(b"\n")?;
+        draft.write_all(&seal::close(serde_json::to_vec_pretty(record)?))?;
         step();
         draft.as_file().sync_all()?;
         step();
         draft.persist(&path).map_err(|e| e.error)?;
         sync_folder(folder)
+    }
+
+    /// Makes a folder and sees that its name is on the disk before anything that needs it.
+    fn make(&self, folder: &Path) -> io::Result<()> {
+        if folder.is_dir() {
+            return Ok(());
+        }
+        step();
+        fs::create_dir_all(folder)?;
+        folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)).try_for_each(sync_folder)
     }
 
     /// Moves something damaged out of the way, so that it can be looked at.
@@ -197,14 +217,17 @@ impl Store {
 pub(super) fn read_record(path: &Path) -> io::Result<Record> {
     let mut bytes = vec![];
     File::open(path)?.take(LARGEST_RECORD).read_to_end(&mut bytes)?;
-    Ok(serde_json::from_slice(&bytes)?)
+    seal::open(&bytes)
 }
 
 /// Makes an artifact read-only and sees that it is on the disk before its name is.
 fn settle(path: &Path) -> io::Result<()> {
     let is_folder = path.is_dir();
     let all = if is_folder { files(path)? } else { vec![(String::new(), path.to_path_buf())] };
+    let mut folders = BTreeSet::new();
     for (_, file) in all {
+        let above = file.ancestors().skip(1).take_while(|above| is_folder && above.starts_with(path));
+        folders.extend(above.map(Path::to_path_buf));
         let opened = File::open(&file)?;
         let mut permissions = opened.metadata()?.permissions();
         permissions.set_readonly(true);
@@ -213,7 +236,7 @@ fn settle(path: &Path) -> io::Result<()> {
         step();
         opened.sync_all()?;
     }
-    if is_folder { sync_folder(path) } else { Ok(()) }
+    folders.iter().try_for_each(|folder| sync_folder(folder))
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

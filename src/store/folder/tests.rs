@@ -305,3 +305,24 @@ fn what_is_damaged_is_set_aside_and_can_be_looked_at() {
     let found: Vec<_> = damaged.iter().map(|(_, path)| fs::read(path).unwrap()).collect();
     assert_eq!(found, [b"fells"]);
 }
+
+#[test]
+fn damage_that_several_find_at_once_is_mended() {
+    for _ in 0..20 {
+        let dir = folder();
+        let store = Store::new(dir.path());
+        let target = object(&store, &model(b"0.1"));
+        write(&target, &model(b"not these"));
+        let take_in = |i: usize| {
+            let store = store.clone();
+            thread::spawn(move || {
+                let path = store.root().join("work").join(i.to_string());
+                write(&path, &model(b"0.1"));
+                store.take_in(&path)
+            })
+        };
+        let all: Vec<_> = (0..4).map(take_in).collect();
+        all.into_iter().for_each(|thread| drop(thread.join().unwrap().unwrap()));
+        assert_eq!(store.object(&content_of(&target).unwrap().digest), target);
+    }
+}
