@@ -21,6 +21,6 @@ pub fn run(path: &Path, registry: &Registry) -> Result<ExitCode> {
         child::wait_for_parents_end(io::stdin());
         std::process::exit(i32::from(FAILED));
     });
-    let finished = child::run(&manifest, registry, io::stdout()).map_err(fail)?;
+    let finished = child::run(&manifest, registry, io::stdout());
     Ok(if finished { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -1,7 +1,7 @@
 //! The process of one instance.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read, Write},
     sync::{Arc, Mutex},
 };
@@ -11,10 +11,7 @@ use stages::contract::{Context, Registry, StageError};
 use super::manifest::{Manifest, Report};
 
 /// Runs the instance that a manifest describes, with its progress as JSON lines on `out`. Whether it finished.
-///
-/// # Errors
-/// If the folders cannot be made: nothing was reported then.
-pub fn run(manifest: &Manifest, registry: &Registry, out: impl Write + Send + 'static) -> io::Result<bool> {
+pub fn run(manifest: &Manifest, registry: &Registry, out: impl Write + Send + 'static) -> bool {
     let out = Arc::new(Mutex::new(out));
     let report = move |report: &Report| {
         let mut line = serde_json::to_string(report).unwrap_or_default();
@@ -23,13 +20,17 @@ pub fn run(manifest: &Manifest, registry: &Registry, out: impl Write + Send + 's
         // A parent that is gone hears nothing; this process ends when it sees that its input has ended.
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     };
-    let _lock = settle_in(manifest)?;
-    let result = start(manifest, registry, report.clone());
+    // Reported, too: on a full disk there is no log to read it in.
+    let lock = settle_in(manifest).map_err(|e| StageError::because("its folder could not be made", e));
+    let (_lock, result) = match lock {
+        Ok(lock) => (Some(lock), start(manifest, registry, report.clone())),
+        Err(e) => (None, Err(e)),
+    };
     report(&match &result {
         Ok(()) => Report::Done,
         Err(e) => failure(e),
     });
-    Ok(result.is_ok())
+    result.is_ok()
 }
 
 /// Waits until `input` ends: the parent holds its other end, and lets go of it however it dies.
@@ -41,7 +42,14 @@ pub fn wait_for_parents_end(mut input: impl Read) {
 /// Takes the work folder over from earlier attempts.
 fn settle_in(manifest: &Manifest) -> io::Result<File> {
     let lock = File::options().create(true).truncate(false).write(true).open(&manifest.lock)?;
-    lock.lock()?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            tracing::info!("waits for a process of an earlier run, which has not ended yet");
+            lock.lock()?;
+        }
+        Err(TryLockError::Error(e)) => return Err(e),
+    }
     if manifest.outputs.exists() {
         fs::remove_dir_all(&manifest.outputs)?;
     }

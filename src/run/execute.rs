@@ -93,6 +93,26 @@ pub fn execute(
     handle: &Handle,
     progress: impl FnMut(Progress),
 ) -> Result<Success, String> {
+    attempt(job, launcher, store, handle, progress).map_err(|message| {
+        // Wherever the room ran out, here or in the stage, the way out is the same.
+        if message.contains(NO_ROOM) && !message.contains("\nhint: ") {
+            message + "\nhint: make room and run again: what is finished is kept"
+        } else {
+            message
+        }
+    })
+}
+
+/// How Linux says that a disk is full.
+const NO_ROOM: &str = "(os error 28)";
+
+fn attempt(
+    job: &Job,
+    launcher: &Launcher,
+    store: &Store,
+    handle: &Handle,
+    progress: impl FnMut(Progress),
+) -> Result<Success, String> {
     let key = job.key.digest();
     let work = store.work(&key);
     let begun = Instant::now();
@@ -112,6 +132,9 @@ pub fn execute(
     command.args(&launcher.arguments).arg(manifest);
     // Cards are given one by one: without any it shall not find those of others.
     command.env("CUDA_VISIBLE_DEVICES", job.gpus.join(","));
+    // A process that prints a backtrace when its memory runs out can wait for itself for ever. `pipeline exec` by hand, with
+    // the manifest that is left in the work folder, shows it.
+    command.env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file);
     // A terminal's Ctrl-C goes to the parent alone, which then ends its children.
     command.process_group(0);

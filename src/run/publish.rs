@@ -1,6 +1,6 @@
 //! What a person reads goes to the reports folder.
 
-use std::{collections::BTreeMap, fs, io::Write, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{
     error::{Error, Result},
@@ -37,12 +37,13 @@ pub fn publish(
         }
         let copy = || {
             fs::create_dir_all(&folder)?;
-            let mut draft = tempfile::Builder::new().permissions(readable()).tempfile_in(&folder)?;
-            let mut source = fs::File::open(store.object(content))?;
-            std::io::copy(&mut source, &mut draft)?;
-            draft.flush()?;
-            draft.persist(&target).map_err(|e| e.error)?;
-            Ok(())
+            // One run at a time, where the file system can lock a folder: all use one draft, so that none is left behind
+            // by a run that was killed.
+            let opened = fs::File::open(&folder)?;
+            let _ = opened.lock();
+            let draft = folder.join(format!(".{}.draft", output.name));
+            std::io::copy(&mut fs::File::open(store.object(content))?, &mut fs::File::create(&draft)?)?;
+            fs::rename(&draft, &target)
         };
         copy().map_err(cannot_write(&target))?;
     }
@@ -54,9 +55,4 @@ fn cannot_write(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
         Error::io(format!("cannot write the report `{}`", path.display()))(e)
             .hint("name another folder with `--reports DIR`; no result is lost")
     }
-}
-
-/// As a file has them that a person makes; temporary files are for their owner alone.
-fn readable() -> fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }
