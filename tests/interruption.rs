@@ -3,51 +3,33 @@
 mod common;
 
 use std::{
-    fs,
-    process::{Child, Command},
+    process::Child,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use common::{ALL, Lab, TINY, files};
+use common::{ALL, Lab, TINY, chaos::signal, files};
 
 /// Starts a run and waits until it has some results and a stage is running.
 fn start(lab: &Lab, results: usize) -> Child {
     let child = lab.command(&["run", "--jobs", "1"]).spawn().expect("the program starts");
     let begun = Instant::now();
-    while lab.results() < results || stages_of(lab).is_empty() {
+    while lab.results() < results || lab.stages().is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(120), "nothing happens");
         sleep(Duration::from_millis(5));
     }
     child
 }
 
-/// Processes of stages that work in this lab's cache.
-fn stages_of(lab: &Lab) -> Vec<u32> {
-    let cache = lab.path("cache").display().to_string();
-    let processes = fs::read_dir("/proc").expect("Linux").filter_map(|entry| {
-        let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let command = String::from_utf8_lossy(&command).into_owned();
-        (command.contains("exec") && command.contains(&cache)).then_some(pid)
-    });
-    processes.collect()
-}
-
 fn gone(lab: &Lab) -> bool {
     let begun = Instant::now();
-    while !stages_of(lab).is_empty() {
+    while !lab.stages().is_empty() {
         if begun.elapsed() > Duration::from_secs(10) {
             return false;
         }
         sleep(Duration::from_millis(10));
     }
     true
-}
-
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args([name, &child.id().to_string()]).status();
-    assert!(status.expect("`kill` is there").success());
 }
 
 #[test]
@@ -76,12 +58,12 @@ fn an_interrupt_ends_the_stages_and_says_how_to_go_on() {
     for name in ["-INT", "-TERM"] {
         let lab = Lab::new(TINY);
         let child = start(&lab, 1);
-        signal(&child, name);
+        assert!(signal(child.id(), name));
         let output = child.wait_with_output().expect("it ends");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(130), "{stderr}");
         assert!(stderr.contains("hint: run the same command again to go on"), "{stderr}");
-        assert!(stages_of(&lab).is_empty(), "a stage outlives the run that was interrupted");
+        assert!(lab.stages().is_empty(), "a stage outlives the run that was interrupted");
         let found = lab.results() as u64;
         assert!(found >= 1);
         assert_eq!(lab.run(&["--only", "sft"])["failed"], 0);

@@ -11,6 +11,8 @@ use std::{
 
 use serde_json::Value;
 
+pub mod chaos;
+
 /// A comparison of both objectives in one world, small enough for a test.
 pub const TINY: &str = r#"
 name: tiny
@@ -85,6 +87,14 @@ pub struct Ran {
 impl Lab {
     pub fn new(experiment: &str) -> Self {
         let lab = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        lab.write(experiment);
+        lab
+    }
+
+    /// In memory where the system has such a place: for tests that write much, since syncs there take no time.
+    pub fn in_memory(experiment: &str) -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let lab = Self { folder: folder.expect("a temporary folder") };
         lab.write(experiment);
         lab
     }
