@@ -1,12 +1,23 @@
 //! The datasets that stages exchange: Arrow IPC files whose schemas are declared once, here, and checked
 //! wherever a file is written or read.
 
-use std::{collections::BTreeMap, fs::File, io::BufWriter, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufWriter, Read, Seek, SeekFrom},
+    path::Path,
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array},
     datatypes::{DataType, Field, Float32Type, Schema, UInt32Type},
-    ipc::{reader::FileReader, writer::FileWriter},
+    error::ArrowError,
+    ipc::{
+        reader::{FileReader, read_footer_length},
+        root_as_footer,
+        writer::FileWriter,
+    },
 };
 use thiserror::Error;
 
@@ -67,6 +78,34 @@ pub fn caught<T>(read: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok()
 }
 
+/// Opens an Arrow IPC file. The library would take memory for as many bytes as a block says that it has, before it finds
+/// that the file has fewer.
+pub fn open(path: &Path) -> Result<FileReader<File>, ArrowError> {
+    const END: usize = 10; // the footer's length, and a mark
+    let damaged = |why: &str| ArrowError::ParseError(why.into());
+    let mut file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut end = [0; END];
+    file.seek(SeekFrom::End(-(END as i64)))?;
+    file.read_exact(&mut end)?;
+    let length = (read_footer_length(end)? + END) as u64;
+    let start = bytes.checked_sub(length).ok_or_else(|| damaged("its footer is longer than the file"))?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut footer = vec![];
+    (&mut file).take(length - END as u64).read_to_end(&mut footer)?;
+    let footer = root_as_footer(&footer).map_err(|e| damaged(&e.to_string()))?;
+    let blocks = footer.recordBatches().into_iter().chain(footer.dictionaries()).flatten();
+    for block in blocks {
+        let parts = [block.offset(), i64::from(block.metaDataLength()), block.bodyLength()];
+        let end = parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(u64::try_from(*part).ok()?));
+        if end.is_none_or(|end| end > bytes) {
+            return Err(damaged("a block ends behind the file's end"));
+        }
+    }
+    file.rewind()?;
+    FileReader::try_new(file, None)
+}
+
 /// Reads the rows of an Arrow IPC file with exactly the declared columns.
 pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, DatasetError> {
     let damaged = || std::io::Error::new(std::io::ErrorKind::InvalidData, "it is damaged");
@@ -74,8 +113,7 @@ pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, DatasetError> {
 }
 
 fn read_unguarded<R: Row>(path: &Path) -> Result<Vec<R>, DatasetError> {
-    let file = File::open(path).map_err(io(path, "read"))?;
-    let reader = FileReader::try_new(file, None).map_err(io(path, "read"))?;
+    let reader = open(path).map_err(io(path, "read"))?;
     let describe = |s: &Schema| {
         let of = |f: &Arc<Field>| format!("{}: {}", f.name(), f.data_type());
         s.fields().iter().map(of).collect::<Vec<_>>().join(", ")
@@ -340,5 +378,21 @@ mod tests {
             std::fs::write(&path, &bytes[..end]).unwrap();
             assert!(read::<Demonstration>(&path).is_err(), "{end} bytes of {}", bytes.len());
         }
+    }
+
+    #[test]
+    fn a_block_without_end_is_refused_before_memory_is_taken_for_it() {
+        let dir = folder();
+        let path = dir.path().join("x");
+        write(&path, &[Demonstration { prompt: "p".into(), response: "r".into() }]).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let (end, mark) = (bytes.len() - 10, bytes.last_chunk::<10>().unwrap());
+        let footer = root_as_footer(&bytes[end - read_footer_length(*mark).unwrap()..end]).unwrap();
+        let body = footer.recordBatches().unwrap().get(0).bodyLength().to_le_bytes();
+        let at = bytes.windows(8).rposition(|window| window == body).unwrap();
+        bytes[at..at + 8].copy_from_slice(&(1_i64 << 33).to_le_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let message = read::<Demonstration>(&path).unwrap_err().to_string();
+        assert!(message.contains("a block ends behind the file's end"), "{message}");
     }
 }

@@ -13,7 +13,10 @@ use arrow::{
     ipc::reader::FileReader,
 };
 
-use crate::{contract::Metrics, dataset::caught};
+use crate::{
+    contract::Metrics,
+    dataset::{caught, open},
+};
 
 /// The metrics of an output; none where it is no table of metrics.
 ///
@@ -25,8 +28,8 @@ pub fn metrics(path: &Path) -> io::Result<Metrics> {
 }
 
 fn read(path: &Path) -> io::Result<Metrics> {
-    let reader = match File::open(path).map(|file| FileReader::try_new(file, None)) {
-        Ok(Ok(reader)) if is_table(&reader) => reader,
+    let reader = match open(path) {
+        Ok(reader) if is_table(&reader) => reader,
         _ => return Ok(Metrics::new()),
     };
     let mut means: BTreeMap<String, Mean> = BTreeMap::new();
