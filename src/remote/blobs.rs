@@ -147,8 +147,10 @@ mod tests {
         fs::write(&to, beginning).unwrap();
         let content = content_of(&from).unwrap();
         let moved = AtomicU64::new(0);
-        let course =
-            Course { stop: &|| false, moved: &|more| drop(moved.fetch_add(more, Ordering::Relaxed)) };
+        let count = |more| {
+            moved.fetch_add(more, Ordering::Relaxed);
+        };
+        let course = Course { stop: &|| false, moved: &count };
         remote.wait(&|| false, remote.send(&content, &from, course)).unwrap();
         assert_eq!(moved.swap(0, Ordering::Relaxed), content.bytes);
         remote.wait(&|| false, remote.send(&content, &from, course)).unwrap();

@@ -32,6 +32,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     key::Digest,
+    seal,
     store::{LARGEST_RECORD, Listing, Record, Store},
 };
 
@@ -129,12 +130,16 @@ impl Remote {
                     .buffer_unordered(AT_ONCE)
                     .try_collect::<()>()
                     .await?;
-                self.write(&object(&stored.content), &parts).await?;
+                let listing = serde_json::to_vec_pretty(&parts).map_err(io::Error::from)?;
+                self.write(&object(&stored.content), listing).await?;
             }
             // Last, and only where no machine was faster: what others have taken in stays true.
             match self.record(key).await {
                 Ok(Some(_)) => Ok(()),
-                Ok(None) | Err(Trouble::Damaged(_)) => self.write(&result(key), &record).await,
+                Ok(None) | Err(Trouble::Damaged(_)) => {
+                    let sealed = seal::close(serde_json::to_vec_pretty(&record).map_err(io::Error::from)?);
+                    self.write(&result(key), sealed).await
+                }
                 Err(e) => Err(e),
             }
         })
@@ -161,15 +166,12 @@ impl Remote {
     }
 
     pub fn push_run(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
-        let path = self.path(&format!("runs/{name}"));
-        self.wait(&|| false, async {
-            self.store.put(&path, bytes.into()).await.map_err(|e| self.unreachable(&e)).map(drop)
-        })
+        self.wait(&|| false, self.write(&format!("runs/{name}"), bytes))
     }
 
     async fn record(&self, key: &Digest) -> Result<Option<Record>> {
         let Some(bytes) = self.read(&result(key), LARGEST_RECORD).await? else { return Ok(None) };
-        match serde_json::from_slice::<Record>(&bytes) {
+        match seal::open::<Record>(&bytes) {
             Ok(record) if record.key.digest() == *key => Ok(Some(record)),
             _ => Err(self.damaged(format!("the result {}", key.short()))),
         }
@@ -221,8 +223,7 @@ impl Remote {
         Ok(Some(found.bytes().await.map_err(|e| self.unreachable(&e))?.into()))
     }
 
-    async fn write(&self, place: &str, value: &impl serde::Serialize) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(value).map_err(io::Error::from)?;
+    async fn write(&self, place: &str, bytes: Vec<u8>) -> Result<()> {
         self.store.put(&self.path(place), bytes.into()).await.map_err(|e| self.unreachable(&e)).map(drop)
     }
 

@@ -18,6 +18,7 @@ use crate::{
     history::{History, Ref, Run},
     key::Digest,
     remote::{Course, Remote, Trouble},
+    seal,
     store::{Lookup, Store},
 };
 
@@ -60,7 +61,7 @@ pub fn pull(run: &Ref, cache: &CacheFolder, remote: &RemoteOption) -> Result<Exi
     let ids = remote.runs().map_err(trouble)?;
     let id = run.among(&ids)?;
     let bytes = remote.run(id).map_err(trouble)?;
-    let record: Run = serde_json::from_slice(&bytes).map_err(|e| {
+    let record: Run = seal::open(&bytes).map_err(|e| {
         Error::machine(format!("the shared cache's record of run `{id}` cannot be read: {e}"))
     })?;
     let keys = keys(&record)?;
