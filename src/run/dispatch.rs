@@ -11,6 +11,7 @@ use petgraph::{
     Direction::{Incoming, Outgoing},
     graph::NodeIndex,
 };
+use rayon::prelude::*;
 use stages::contract::{Artifact, Progress};
 
 use super::{
@@ -257,20 +258,28 @@ impl Dispatcher<'_> {
     /// several with one key runs, as a plan says.
     fn settle(&mut self, waiting: Vec<NodeIndex>) -> Result<()> {
         let mut waiting = BTreeSet::from_iter(waiting);
-        while let Some(node) = waiting.pop_first() {
-            let key = key_of(self.graph, node, &self.outputs);
-            let digest = key.digest();
-            self.outcome(node).key = Some(digest.clone());
-            match self.resolver.decide(&self.graph[node], &key) {
-                Decision::Hit(record) => {
-                    self.ends(node, End::Cached);
-                    self.tell(node, Event::Cached);
-                    waiting.extend(self.finish(node, contents(&record))?);
-                }
-                Decision::Miss(why) => {
-                    let reason = why.line();
-                    self.outcome(node).reason.clone_from(&reason);
-                    self.must_run(node, digest, &reason);
+        while !waiting.is_empty() {
+            // Every byte of what is found is read: on all processors.
+            let (graph, resolver, outputs) = (self.graph, &self.resolver, &self.outputs);
+            let decide = |node: NodeIndex| {
+                let key = key_of(graph, node, outputs);
+                (node, key.digest(), resolver.decide(&graph[node], &key))
+            };
+            let wave = Vec::from_iter(std::mem::take(&mut waiting));
+            let decided: Vec<_> = wave.into_par_iter().map(decide).collect();
+            for (node, digest, decision) in decided {
+                self.outcome(node).key = Some(digest.clone());
+                match decision {
+                    Decision::Hit(record) => {
+                        self.ends(node, End::Cached);
+                        self.tell(node, Event::Cached);
+                        waiting.extend(self.finish(node, contents(&record))?);
+                    }
+                    Decision::Miss(why) => {
+                        let reason = why.line();
+                        self.outcome(node).reason.clone_from(&reason);
+                        self.must_run(node, digest, &reason);
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! An instance's key, and what the store has for it.
 
-use std::{cell::OnceCell, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use petgraph::graph::NodeIndex;
 use stages::contract::Output;
@@ -52,7 +52,7 @@ pub fn declares(outputs: &[Output], record: &Record) -> bool {
 pub struct Resolver<'a> {
     pub store: &'a Store,
     /// Read when the first explanation is asked for.
-    earlier: OnceCell<Earlier<'a>>,
+    earlier: OnceLock<Earlier<'a>>,
 }
 
 /// Whether an instance must run.
@@ -83,7 +83,7 @@ impl Why {
 
 impl<'a> Resolver<'a> {
     pub fn new(store: &'a Store) -> Self {
-        Self { store, earlier: OnceCell::new() }
+        Self { store, earlier: OnceLock::new() }
     }
 
     pub fn decide(&self, instance: &Instance, key: &Key) -> Decision {

@@ -101,7 +101,9 @@ fn neither(path: &Path) -> io::Error {
 fn of_file(path: &Path) -> io::Result<Content> {
     let mut file = File::open(path)?;
     let (mut hash, mut bytes) = (blake3::Hasher::new(), 0);
-    let mut buffer = vec![0; 1 << 18];
+    // Most files are small: to clear a large buffer for each would take longer than to read them.
+    let expected = file.metadata()?.len() + 1;
+    let mut buffer = vec![0; expected.min(1 << 18) as usize];
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
