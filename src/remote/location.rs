@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
 use object_store::{
-    BackoffConfig, DynObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder,
+    BackoffConfig, ClientOptions, DynObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder,
     azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, path::Path,
 };
 use url::Url;
@@ -11,8 +11,12 @@ use url::Url;
 use super::Remote;
 use crate::error::{Error, Result};
 
-/// Within this time an answer is waited for, and asked for again.
+/// Within this time a question is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A piece of a file may take so long, on a slow line.
+const LONGEST: Duration = Duration::from_secs(600);
+/// A connection may take so long.
+const CONNECT: Duration = Duration::from_secs(10);
 const TRIES: usize = 5;
 
 impl Remote {
@@ -72,8 +76,8 @@ fn cloud(
         ($builder:ty) => {{
             let known =
                 settings.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)));
-            let builder = known
-                .fold(<$builder>::new().with_url(url.as_str()), |b, (key, value)| b.with_config(key, value));
+            let builder = <$builder>::new().with_client_options(client()).with_url(url.as_str());
+            let builder = known.fold(builder, |b, (key, value)| b.with_config(key, value));
             Box::new(builder.with_retry(retry).build()?) as Box<DynObjectStore>
         }};
     }
@@ -88,6 +92,10 @@ fn cloud(
         }
     };
     Ok((store, path))
+}
+
+fn client() -> ClientOptions {
+    ClientOptions::new().with_timeout(LONGEST).with_connect_timeout(CONNECT)
 }
 
 /// Without what may be a secret: queries of URLs hold signatures, and what stands before an `@` passwords.
