@@ -110,7 +110,7 @@ pub struct CacheFolder {
 #[derive(Debug, Args)]
 pub struct RemoteOption {
     /// A cache that machines share: `s3://bucket/folder`, `gs://…`, `az://…`, or a folder. Credentials come from the
-    /// environment, where the service's own tools look for them.
+    /// environment: AWS_…, GOOGLE_… or AZURE_…
     #[arg(long, value_name = "LOCATION", env = "PIPELINE_REMOTE", hide_env_values = true)]
     pub remote: Option<String>,
 }

@@ -7,4 +7,5 @@ mod record;
 mod runs;
 
 pub use record::{FORMAT, Git, Host, Run};
+pub(crate) use runs::is_id;
 pub use runs::{History, Ref};

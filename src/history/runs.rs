@@ -94,7 +94,7 @@ fn id(time: NaiveDateTime, noise: u32) -> String {
 }
 
 /// Only what is an id becomes a part of a path.
-fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     !text.is_empty() && text.len() <= 64 && text.bytes().all(plain)
 }

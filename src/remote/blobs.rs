@@ -48,7 +48,7 @@ impl Remote {
             fs::remove_file(to)?;
         }
         self.suspect(&content.digest);
-        Err(self.damaged(format!("the file {}", content.digest.short())))
+        Err(self.cut(content))
     }
 
     async fn pieces(&self, content: &Content, to: &Path, course: Course<'_>) -> Result<()> {
@@ -75,7 +75,7 @@ impl Remote {
     }
 
     fn cut(&self, content: &Content) -> Trouble {
-        self.damaged(format!("the file {}", content.digest.short()))
+        self.damaged(format!("the file {}", self.blob(content)))
     }
 
     /// Sends a file, unless it is there.
@@ -123,6 +123,9 @@ impl Remote {
             file.seek(SeekFrom::Start(sent))?;
             let mut piece = vec![];
             file.take(end - sent).read_to_end(&mut piece)?;
+            if piece.len() as u64 != end - sent {
+                return Err(std::io::Error::other("a file became shorter while it was sent").into());
+            }
             upload.put_part(piece.into()).await.map_err(|e| self.unreachable(&e))?;
             (course.moved)(end - sent);
             sent = end;

@@ -72,19 +72,21 @@ fn cloud(
     let (scheme, path) = ObjectStoreScheme::parse(url)?;
     let retry =
         RetryConfig { backoff: BackoffConfig::default(), max_retries: TRIES, retry_timeout: PATIENCE };
+    // Only what is meant for the service: the builders take `TOKEN` and `TIMEOUT`, too, which may be anybody's.
     macro_rules! build {
-        ($builder:ty) => {{
+        ($builder:ty, $prefix:literal) => {{
+            let known = settings.filter(|(name, _)| name.starts_with($prefix));
             let known =
-                settings.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)));
+                known.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)));
             let builder = <$builder>::new().with_client_options(client()).with_url(url.as_str());
             let builder = known.fold(builder, |b, (key, value)| b.with_config(key, value));
             Box::new(builder.with_retry(retry).build()?) as Box<DynObjectStore>
         }};
     }
     let store = match scheme {
-        ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder),
-        ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder),
-        ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
+        ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder, "AWS_"),
+        ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder, "GOOGLE_"),
+        ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder, "AZURE_"),
         ObjectStoreScheme::Local => Box::new(LocalFileSystem::new()),
         _ => {
             let source = format!("the scheme `{}` is not known", url.scheme()).into();
@@ -96,6 +98,14 @@ fn cloud(
 
 fn client() -> ClientOptions {
     ClientOptions::new().with_timeout(LONGEST).with_connect_timeout(CONNECT)
+}
+
+/// An error of a service, fit to be shown: what a service answers can hold the request, and the credentials in it.
+pub(super) fn plain(text: &str) -> String {
+    let (before, answer) = text.split_at(text.find('<').unwrap_or(text.len()));
+    let code = answer.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    let shown = without_secrets(before) + code.map_or("", |(code, _)| code);
+    shown.chars().take(500).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Without what may be a secret: queries of URLs hold signatures, and what stands before an `@` passwords.
@@ -132,6 +142,25 @@ mod tests {
         ] {
             assert_eq!(without_secrets(text), shown);
         }
+    }
+
+    #[test]
+    fn what_is_not_meant_for_the_service_is_not_taken() {
+        let open = |name: &str, value: &str| {
+            let settings = [("AWS_REGION", "us-east-1"), (name, value)];
+            Remote::open("s3://bucket/x", settings.map(|(n, v)| (n.to_string(), v.to_string())).into_iter())
+        };
+        // Each would be refused if it were read.
+        for name in ["TIMEOUT", "CONNECT_TIMEOUT", "AWS_TIMEOUT"] {
+            assert_eq!(open(name, "no time").is_err(), name.starts_with("AWS_"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_service_says_is_cut_to_its_code() {
+        let said = "status 403: <?xml?><Error><Code>SignatureDoesNotMatch</Code><Request>x-token:abc</Request></Error>";
+        assert_eq!(plain(said), "status 403: SignatureDoesNotMatch");
+        assert_eq!(plain("no\u{1b}[2J answer at s3://b?x"), "no\u{fffd}[2J answer at s3://b?…");
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Everything is named by what it holds, so machines that write at once write the same. Nothing that arrives is
-//! believed: a record's key, an artifact's parts and every blob are hashed before a local store takes them in. What was
-//! transferred in part goes on from there.
+//! believed: a record's key, an artifact's parts and every blob are hashed before a local store takes them in. That finds
+//! damage and not malice: who can write there can record any result for a key, so it is for those who trust each other.
+//! What was fetched in part goes on from there; a file that was not sent whole is sent again.
 
 mod blobs;
 mod location;
@@ -17,7 +18,7 @@ mod location;
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
-    path::{Component, Path as File},
+    path::Path as File,
     pin::pin,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -31,6 +32,7 @@ use object_store::{DynObjectStore, ObjectStoreExt, path::Path};
 use tokio::runtime::Runtime;
 
 use crate::{
+    history::is_id,
     key::Digest,
     seal,
     store::{LARGEST_RECORD, Listing, Record, Store},
@@ -83,10 +85,16 @@ impl Remote {
         self.wait(&|| false, self.record(key))
     }
 
-    /// Brings the result of a key into a store. The caller holds the key's lock.
-    pub fn fetch(&self, key: &Digest, into: &Store, course: Course<'_>) -> Result<Option<Record>> {
+    /// Brings the result of a key into a store, if its record is what the caller wants. The caller holds the key's lock.
+    pub fn fetch(
+        &self,
+        key: &Digest,
+        into: &Store,
+        is_wanted: &dyn Fn(&Record) -> bool,
+        course: Course<'_>,
+    ) -> Result<Option<Record>> {
         self.wait(course.stop, async {
-            let Some(record) = self.record(key).await? else { return Ok(None) };
+            let Some(record) = self.record(key).await?.filter(is_wanted) else { return Ok(None) };
             let folder = into.work(key).join("fetched");
             for stored in record.outputs.values() {
                 if crate::store::content_of(&into.object(&stored.content))
@@ -95,6 +103,9 @@ impl Remote {
                     continue;
                 }
                 let parts = self.parts(&stored.content).await?;
+                if parts.content().bytes != stored.bytes {
+                    return Err(self.damaged(format!("the size of the artifact {}", stored.content.short())));
+                }
                 let place = self.artifact(&parts, &folder, course).await?;
                 let taken = into.take_in(&place)?;
                 if taken.content != stored.content {
@@ -133,7 +144,7 @@ impl Remote {
                 let listing = serde_json::to_vec_pretty(&parts).map_err(io::Error::from)?;
                 self.write(&object(&stored.content), listing).await?;
             }
-            // Last, and only where no machine was faster: what others have taken in stays true.
+            // Last, and not where another machine was faster, as far as can be seen: what others have taken in stays true.
             match self.record(key).await {
                 Ok(Some(_)) => Ok(()),
                 Ok(None) | Err(Trouble::Damaged(_)) => {
@@ -151,7 +162,8 @@ impl Remote {
             let all = self.store.list(Some(&self.path("runs")));
             let found: Vec<_> = all.try_collect().await.map_err(|e| self.unreachable(&e))?;
             let id = |meta: &object_store::ObjectMeta| {
-                meta.location.filename()?.strip_suffix(".json").map(String::from)
+                let id = meta.location.filename()?.strip_suffix(".json")?;
+                (is_id(id) && self.path(&format!("runs/{id}.json")) == meta.location).then(|| id.to_string())
             };
             let mut ids: Vec<String> = found.iter().filter_map(id).collect();
             ids.sort_by(|a, b| b.cmp(a));
@@ -244,7 +256,7 @@ impl Remote {
     }
 
     fn unreachable(&self, e: &object_store::Error) -> Trouble {
-        let why = location::without_secrets(&e.to_string());
+        let why = location::plain(&e.to_string());
         Trouble::Unreachable(format!("the shared cache `{}` cannot be used: {why}", self.name))
     }
 
@@ -276,8 +288,8 @@ fn object(address: &Digest) -> String {
 
 /// Whether a name of a file in a folder stays in that folder.
 fn is_inside(name: &str) -> bool {
-    let mut parts = File::new(name).components();
-    !name.contains('\0') && !name.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
+    let mut parts = name.split('/');
+    !name.contains('\0') && parts.all(|part| !["", ".", ".."].contains(&part))
 }
 
 impl From<io::Error> for Trouble {
@@ -314,7 +326,7 @@ mod tests {
         for name in ["model.safetensors", "a/b/c", "a b", ".hidden"] {
             assert!(is_inside(name), "{name}");
         }
-        for name in ["", "..", "a/../../b", "/etc/passwd", "./a", "a\0b"] {
+        for name in ["", "..", "a/../../b", "/etc/passwd", "./a", "a//b", "a/./b", "a/", "a\0b"] {
             assert!(!is_inside(name), "{name}");
         }
     }

@@ -20,13 +20,15 @@ pub struct Shared {
     remote: Remote,
     /// Nothing is sent.
     read_only: bool,
-    /// It does not answer: it is not asked again.
-    is_lost: AtomicBool,
+    /// It gives nothing, or takes nothing: it is not asked for that again.
+    gives_nothing: AtomicBool,
+    takes_nothing: AtomicBool,
 }
 
 impl Shared {
     pub fn new(remote: Remote, read_only: bool) -> Self {
-        Self { remote, read_only, is_lost: AtomicBool::new(false) }
+        let no = AtomicBool::default;
+        Self { remote, read_only, gives_nothing: no(), takes_nothing: no() }
     }
 
     /// The result of a job, brought into the store; none where it must be made.
@@ -37,45 +39,45 @@ impl Shared {
         handle: &Handle,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Option<Record> {
-        if self.is_lost.load(Ordering::Relaxed) {
+        if self.gives_nothing.load(Ordering::Relaxed) {
             return None;
         }
-        let key = job.key.digest();
-        let fetched = self.remote.record_of(&key).and_then(|record| match record {
-            Some(record) if declares(job.outputs, &record) => {
-                let total = record.outputs.values().map(|stored| stored.bytes).fold(0, u64::saturating_add);
-                let done = AtomicU64::new(0);
-                let moved = |bytes| {
-                    let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                    progress(Progress { done, total, unit: "bytes".into(), figures: Default::default() });
-                };
-                self.remote.fetch(&key, store, Course { stop: &|| handle.is_killed(), moved: &moved })
-            }
-            _ => Ok(None),
-        });
+        let (total, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        let is_wanted = |record: &Record| {
+            let bytes = record.outputs.values().map(|stored| stored.bytes);
+            total.store(bytes.fold(0, u64::saturating_add), Ordering::Relaxed);
+            declares(job.outputs, record)
+        };
+        let moved = |bytes| {
+            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            let total = total.load(Ordering::Relaxed);
+            progress(Progress { done, total, unit: "bytes".into(), figures: Default::default() });
+        };
+        let course = Course { stop: &|| handle.is_killed(), moved: &moved };
+        let fetched = self.remote.fetch(&job.key.digest(), store, &is_wanted, course);
         fetched.unwrap_or_else(|trouble| {
-            self.note(&job.instance, &trouble);
+            self.note(&job.instance, &trouble, &self.gives_nothing, "fetch nothing");
             None
         })
     }
 
     /// Sends the result of a job that has been done.
     pub(super) fn push(&self, job: &Job, store: &Store, handle: &Handle) {
-        if self.read_only || self.is_lost.load(Ordering::Relaxed) {
+        if self.read_only || self.takes_nothing.load(Ordering::Relaxed) {
             return;
         }
         let course = Course { stop: &|| handle.is_killed(), moved: &|_| {} };
         if let Err(trouble) = self.remote.push(&job.key.digest(), store, course) {
-            self.note(&job.instance, &trouble);
+            self.note(&job.instance, &trouble, &self.takes_nothing, "send nothing");
         }
     }
 
-    fn note(&self, instance: &str, trouble: &Trouble) {
+    fn note(&self, instance: &str, trouble: &Trouble, given_up: &AtomicBool, what: &str) {
         match trouble {
             Trouble::Stopped => {}
             Trouble::Unreachable(_) => {
-                if !self.is_lost.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("{trouble}; the run goes on without it");
+                if !given_up.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("{trouble}; the run goes on and will {what} more");
                 }
             }
             Trouble::Damaged(_) | Trouble::Disk(_) => tracing::warn!(instance, "{trouble}"),

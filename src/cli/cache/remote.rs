@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeSet,
     process::ExitCode,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use rayon::prelude::*;
 
 use crate::{
     cli::{
@@ -72,7 +74,7 @@ pub fn pull(run: &Ref, cache: &CacheFolder, remote: &RemoteOption) -> Result<Exi
         if let Lookup::Hit(_) = store.lookup(key) {
             return Ok(true);
         }
-        let found = remote.fetch(key, &store, course)?;
+        let found = remote.fetch(key, &store, &|_| true, course)?;
         found
             .map(|_| true)
             .ok_or_else(|| Trouble::Damaged(format!("the shared cache lacks the result {}", key.short())))
@@ -100,6 +102,9 @@ fn keys(run: &Run) -> Result<BTreeSet<Digest>> {
     Ok(run.instances.iter().filter_map(is_whole).collect())
 }
 
+/// Results that are moved at once.
+const AT_ONCE: usize = 4;
+
 /// Moves results, some at once, and shows how far it is. What was moved stays moved.
 fn transfer(
     keys: &BTreeSet<Digest>,
@@ -109,19 +114,36 @@ fn transfer(
     let bar = ProgressBar::new(keys.len() as u64);
     let template = "{bar:24} {pos}/{len} results  {msg}  {eta} left";
     bar.set_style(ProgressStyle::with_template(template).expect("it is sound"));
-    let (bytes, left) = (std::sync::atomic::AtomicU64::new(0), AtomicUsize::new(0));
+    let (bytes, left) = (AtomicU64::new(0), AtomicUsize::new(0));
     let moved = |more| {
         let all = bytes.fetch_add(more, Ordering::Relaxed) + more;
         bar.set_message(HumanBytes(all).to_string());
     };
     let course = Course { stop: &|| false, moved: &moved };
-    keys.par_iter().try_for_each(|key| {
-        if !act(key, course).map_err(trouble)? {
-            left.fetch_add(1, Ordering::Relaxed);
+    // Not rayon's threads: one that waits for a network may not be given another key meanwhile.
+    let (waiting, first) = (Mutex::new(keys.iter()), Mutex::new(None));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some(key) = next() {
+            match act(key, course) {
+                Ok(true) => {}
+                Ok(false) => {
+                    left.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(e) => {
+                    first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                    // The others end what they have begun.
+                    while next().is_some() {}
+                    return;
+                }
+            }
+            bar.inc(1);
         }
-        bar.inc(1);
-        Ok(())
-    })?;
+    };
+    std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
+    if let Some(e) = first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(trouble(e));
+    }
     bar.finish_and_clear();
     let bytes = HumanBytes(bytes.into_inner());
     output::say(&format!("{} results, {bytes} {done}", keys.len() - left.load(Ordering::Relaxed)));
@@ -136,9 +158,11 @@ fn transfer(
 pub fn trouble(trouble: Trouble) -> Error {
     let hint = match &trouble {
         Trouble::Unreachable(_) => {
-            "look at the location, the network and the credentials, and call again: it goes on from where it is"
+            "look at the location, the network and the credentials, and call again: what was transferred whole is not transferred again"
         }
-        Trouble::Damaged(_) => "on a machine that has the results, `pipeline cache push` sends them again",
+        Trouble::Damaged(_) => {
+            "remove it there; on a machine that has the results, `pipeline cache push` sends it again"
+        }
         Trouble::Disk(_) | Trouble::Stopped => {
             "name another folder with `--cache DIR`, or make room in this one"
         }
