@@ -1,14 +1,14 @@
 //! Early stopping: training ends when the loss on examples that it does not see no longer falls (Prechelt, 1998).
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::Path};
 
-use lm::{Head, Model, Trainer};
+use lm::{AdamW, Head, Model, Schedule, Trainer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     check::in_range,
-    contract::{Context, ParamError, StageError},
+    contract::{ParamError, StageError},
     training::{Task, Training},
 };
 
@@ -39,25 +39,24 @@ impl EarlyStop {
     }
 }
 
-/// The held-out loss so far. The model of the lowest one lies in a file, as a trainer's checkpoint, which keeps every bit:
-/// a run that is killed and goes on from an earlier checkpoint comes by that loss again and writes the same file again.
+/// Looks at the held-out loss, and keeps the model of the lowest one.
 pub struct Watch<'a> {
     how: &'a EarlyStop,
     held_out: Vec<usize>,
-    folder: PathBuf,
-    seen: Seen,
+    pub seen: Seen,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Seen {
-    lowest: Option<f32>,
+/// The held-out loss so far: a part of every checkpoint.
+#[derive(Default)]
+pub struct Seen {
+    lowest: Option<(f32, Model)>,
     /// Looks since then.
     waited: usize,
 }
 
 impl<'a> Watch<'a> {
     /// Keeps the last examples of a task out of training, and leaves some to train on.
-    pub fn new(ctx: &Context, how: &'a EarlyStop, examples: usize) -> Result<Self, StageError> {
+    pub fn new(how: &'a EarlyStop, examples: usize) -> Result<Self, StageError> {
         if examples <= how.held_out {
             let held_out = how.held_out;
             let message = format!("{examples} examples leave none to train on after {held_out} are held out");
@@ -66,7 +65,7 @@ impl<'a> Watch<'a> {
             );
         }
         let held_out = (examples - how.held_out..examples).collect();
-        Ok(Self { how, held_out, folder: ctx.checkpoints.clone(), seen: Seen::default() })
+        Ok(Self { how, held_out, seen: Seen::default() })
     }
 
     /// After a step: the held-out loss where one is due, and whether to stop.
@@ -85,51 +84,48 @@ impl<'a> Watch<'a> {
             let message = format!("the held-out loss at step {step} is {loss}");
             return Err(StageError::new(message).hint("lower `training.lr`"));
         }
-        if self.seen.lowest.is_none_or(|lowest| loss < lowest) {
-            self.seen = Seen { lowest: Some(loss), waited: 0 };
-            trainer.save(self.best())?;
+        if self.seen.lowest.as_ref().is_none_or(|(lowest, _)| loss < *lowest) {
+            self.seen = Seen { lowest: Some((loss, trainer.model().clone())), waited: 0 };
         } else {
             self.seen.waited += 1;
         }
         Ok(Some((loss, self.seen.waited >= self.how.patience)))
     }
 
-    /// The model whose held-out loss was the lowest.
-    pub fn into_best(self, last: Trainer, training: &Training) -> Result<Model, StageError> {
-        if self.seen.waited == 0 { Ok(last.into_model()) } else { self.load_best(training) }
+    /// The model whose held-out loss was the lowest; the last one where there was no look.
+    pub fn into_best(self, last: Trainer) -> Model {
+        self.seen.lowest.map_or_else(|| last.into_model(), |(_, model)| model)
+    }
+}
+
+const LOSS: &str = "held_out.json";
+const BEST: &str = "best";
+
+impl Seen {
+    /// Writes it into the folder of a checkpoint. The model goes in as a trainer's, which keeps every bit.
+    pub fn write(&self, folder: &Path) -> Result<(), StageError> {
+        let loss = self.lowest.as_ref().map(|(loss, _)| *loss);
+        let text = serde_json::to_vec(&(loss, self.waited)).map_err(|e| StageError::new(e.to_string()))?;
+        fs::write(folder.join(LOSS), text)
+            .map_err(|e| StageError::because("a checkpoint could not be written", e))?;
+        let Some((_, model)) = &self.lowest else { return Ok(()) };
+        Ok(Trainer::new(model.clone(), AdamW::default(), Schedule::default())?.save(folder.join(BEST))?)
     }
 
-    /// Writes what was seen, beside the checkpoint of a step.
-    pub fn save(&self, step: usize) -> Result<(), StageError> {
-        let text = serde_json::to_string(&self.seen).map_err(|e| StageError::new(e.to_string()))?;
-        let path = self.path(step);
-        fs::write(&path, text).map_err(|e| StageError::new(format!("cannot write {}: {e}", path.display())))
-    }
-
-    /// Goes on from what was seen up to a step, if all of it can be read.
-    pub fn resume(&mut self, step: usize, training: &Training) -> Result<(), StageError> {
-        let path = self.path(step);
-        let unreadable = |e: String| StageError::new(format!("cannot read {}: {e}", path.display()));
-        let text = fs::read_to_string(&path).map_err(|e| unreadable(e.to_string()))?;
-        let seen: Seen = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
-        if seen.lowest.is_some() {
-            self.load_best(training)?;
-        }
-        self.seen = seen;
-        Ok(())
-    }
-
-    fn load_best(&self, training: &Training) -> Result<Model, StageError> {
-        let (adam, schedule) = training.optimizer();
-        Ok(Trainer::resume(self.best(), adam, schedule)?.into_model())
-    }
-
-    fn path(&self, step: usize) -> PathBuf {
-        self.folder.join(format!("held-out-{step}"))
-    }
-
-    fn best(&self) -> PathBuf {
-        self.folder.join("best")
+    /// Reads what was written.
+    pub fn read(folder: &Path) -> Result<Self, StageError> {
+        let text =
+            fs::read(folder.join(LOSS)).map_err(|e| StageError::because("it lacks the held-out loss", e))?;
+        let (loss, waited): (Option<f32>, _) =
+            serde_json::from_slice(&text).map_err(|e| StageError::new(e.to_string()))?;
+        let lowest = match loss {
+            Some(loss) => {
+                let model = Trainer::resume(folder.join(BEST), AdamW::default(), Schedule::default())?;
+                Some((loss, model.into_model()))
+            }
+            None => None,
+        };
+        Ok(Self { lowest, waited })
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod annotator;
 pub mod best_of_n;
 mod check;
+mod checkpoint;
 pub mod comparison;
 pub mod contract;
 pub mod data;
@@ -18,6 +19,7 @@ mod metrics;
 mod names;
 pub mod oracle;
 pub mod overoptimization;
+mod pace;
 mod pairing;
 pub mod ppo;
 pub mod ppo_gold;

@@ -1,7 +1,5 @@
 //! The supervised training loop that SFT and both kinds of reward model share.
 
-use std::path::Path;
-
 use lm::{AdamW, Batch, Decay, Model, Schedule, Trainer};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -10,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     check::in_range,
+    checkpoint::Checkpoints,
     contract::{Context, ParamError, StageError, derive_seed},
     dataset::{self, CurvePoint},
-    early_stop::{EarlyStop, Watch},
+    early_stop::{EarlyStop, Seen, Watch},
+    pace::Pace,
 };
 
 /// How long and how fast to train.
@@ -95,24 +95,30 @@ pub fn train(
     if task.examples() == 0 {
         return Err(StageError::new("there are no examples to train on"));
     }
-    let mut watch =
-        training.early_stop.as_ref().map(|how| Watch::new(ctx, how, task.examples())).transpose()?;
+    let mut watch = training.early_stop.as_ref().map(|how| Watch::new(how, task.examples())).transpose()?;
     let examples = task.examples() - training.early_stop.as_ref().map_or(0, |how| how.held_out);
-    let resumed = resume(&ctx.checkpoints, training, &mut watch).unwrap_or_else(|e| {
-        tracing::warn!(error = %e, "the checkpoint cannot be used: training starts again");
-        None
-    });
     let (adam, schedule) = training.optimizer();
+    let checkpoints = Checkpoints::of(ctx);
+    let resumed = checkpoints.latest(|folder, _| {
+        let trainer = Trainer::resume(folder.join("trainer"), adam.clone(), schedule.clone())?;
+        let seen = watch.as_ref().map(|_| Seen::read(folder)).transpose()?;
+        Ok((trainer, dataset::read(&folder.join("curve"))?, seen))
+    })?;
     let (mut trainer, mut curve) = match resumed {
-        Some(resumed) => resumed,
+        Some((trainer, curve, seen)) => {
+            watch.iter_mut().zip(seen).for_each(|(watch, seen)| watch.seen = seen);
+            (trainer, curve)
+        }
         None => (Trainer::new(start, adam, schedule)?, vec![]),
     };
     let mut order = Order::new(ctx.seed("order"), examples);
     let point = (training.steps / 50).max(1); // a checkpoint falls on a point: no loss is waiting then
-    let mut losses = vec![];
+    let (mut losses, mut pace) = (vec![], Pace::start());
     for step in trainer.steps() as usize..training.steps {
         let examples = order.batch(step, training.batch);
-        let report = trainer.step(&task.batch(&examples), |outputs| task.loss(&examples, outputs))?;
+        let batch = task.batch(&examples);
+        let report = trainer.step(&batch, |outputs| task.loss(&examples, outputs))?;
+        pace.add(batch.tokens());
         losses.push(report.loss);
         let done = step + 1;
         let mut note = |metric: &str, value| {
@@ -129,43 +135,26 @@ pub fn train(
             let value = losses.iter().sum::<f32>() / losses.len() as f32;
             losses.clear();
             note("loss", value);
-            ctx.progress(done, training.steps, "steps", &[("loss", value), ("lr", report.lr)]);
+            let figures = [("loss", value), ("lr", report.lr), pace.figure()];
+            ctx.progress(done, training.steps, "steps", &figures);
         }
         if stop {
             tracing::info!(step = done, "stops: the held-out loss no longer falls");
             break;
         }
         if done % (10 * point) == 0 && done < training.steps {
-            dataset::write(&ctx.checkpoints.join(format!("curve-{done}")), &curve)?;
-            watch.as_ref().map_or(Ok(()), |watch| watch.save(done))?;
-            trainer.save(ctx.checkpoints.join("trainer"))?;
+            checkpoints.save(done, |folder| {
+                trainer.save(folder.join("trainer"))?;
+                dataset::write(&folder.join("curve"), &curve)?;
+                watch.as_ref().map_or(Ok(()), |watch| watch.seen.write(folder))
+            })?;
         }
     }
     let model = match watch {
-        Some(watch) => watch.into_best(trainer, training)?,
+        Some(watch) => watch.into_best(trainer),
         None => trainer.into_model(),
     };
     Ok((model, curve))
-}
-
-/// The last checkpoint, if there is one.
-fn resume(
-    checkpoints: &Path,
-    training: &Training,
-    watch: &mut Option<Watch>,
-) -> Result<Option<(Trainer, Vec<CurvePoint>)>, StageError> {
-    let folder = checkpoints.join("trainer");
-    if !folder.exists() {
-        return Ok(None);
-    }
-    let (adam, schedule) = training.optimizer();
-    let trainer = Trainer::resume(&folder, adam, schedule)?;
-    let curve = dataset::read(&checkpoints.join(format!("curve-{}", trainer.steps())))?;
-    if let Some(watch) = watch {
-        watch.resume(trainer.steps() as usize, training)?;
-    }
-    tracing::info!(step = trainer.steps(), "goes on from a checkpoint");
-    Ok(Some((trainer, curve)))
 }
 
 /// Which examples each step takes: every epoch is a fresh permutation.

@@ -229,11 +229,11 @@ fn early_stopping_keeps_the_model_with_the_lowest_held_out_loss() {
         ("before", at, None),
         ("after", at + 11, None),
         ("best", at + 11, Some("best")),
-        ("seen", at + 11, Some("held-out")),
+        ("seen", at + 11, Some("held_out")),
     ] {
         w.run_and_kill(name, "reward-model", params(40, early.clone()), &inputs, kill);
         let checkpoints = w.folder.path().join(name).join("checkpoints");
-        assert!(kill <= 10 || checkpoints.join("trainer").exists(), "{name}: no checkpoint");
+        assert!(kill <= 10 || !bytes(&checkpoints).is_empty(), "{name}: no checkpoint");
         if let Some(damaged) = damaged {
             let files: Vec<_> = bytes(&checkpoints)
                 .into_iter()
@@ -263,31 +263,41 @@ fn early_stopping_keeps_the_model_with_the_lowest_held_out_loss() {
 fn a_damaged_checkpoint_is_left_behind() {
     let run = run("dialogue");
     let w = &run.workshop;
-    let truncate = |name: &str| {
-        let mut damaged = 0;
-        for (file, _) in bytes(&w.folder.path().join(name).join("checkpoints")) {
-            let path = w.folder.path().join(name).join("checkpoints").join(file);
-            std::fs::write(path, "no checkpoint").expect("a file");
-            damaged += 1;
+    type Damage = fn(&mut Vec<u8>);
+    let truncated: Damage = |bytes| *bytes = b"no checkpoint".into();
+    // One bit of a weight: it can be read, and nothing but its hash tells.
+    let flipped: Damage = |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    };
+    let damage = |name: &str, damage: Damage| {
+        let checkpoints = w.folder.path().join(name).join("checkpoints");
+        let files = bytes(&checkpoints);
+        assert!(!files.is_empty(), "{name} has made no checkpoint");
+        for (file, mut bytes) in files {
+            damage(&mut bytes);
+            std::fs::write(checkpoints.join(file), bytes).expect("a file");
         }
-        assert!(damaged > 0, "{name} has made no checkpoint");
     };
     let one = |path: PathBuf| vec![path];
-    let inputs = [("init", one(run.sft.join("model"))), ("pairs", one(run.pairs.join("pairs")))];
-    let params = json!({ "objective": "sequence", "training": training(20) });
-    w.run_and_kill("rm-damaged", "reward-model", params.clone(), &inputs, 17);
-    truncate("rm-damaged");
-    assert!(bytes(&w.run("rm-damaged", "reward-model", params, &inputs)) == bytes(&run.rm["sequence"]));
-
-    let inputs = [
+    let pairs = [("init", one(run.sft.join("model"))), ("pairs", one(run.pairs.join("pairs")))];
+    let ppo = [
         ("policy", one(run.sft.join("model"))),
         ("reward", one(run.rm["binary"].join("reward"))),
         ("prompts", one(run.data.join("prompts"))),
     ];
-    w.run_and_kill("ppo-damaged", "ppo", ppo_params("ppo-binary"), &inputs, 3);
-    truncate("ppo-damaged");
-    let again = w.run("ppo-damaged", "ppo", ppo_params("ppo-binary"), &inputs);
-    assert!(bytes(&again) == bytes(&run.ppo["binary"]));
+    for (how, act) in [("truncated", truncated), ("flipped", flipped)] {
+        let (name, params) =
+            (format!("rm-{how}"), json!({ "objective": "sequence", "training": training(20) }));
+        w.run_and_kill(&name, "reward-model", params.clone(), &pairs, 17);
+        damage(&name, act);
+        assert!(bytes(&w.run(&name, "reward-model", params, &pairs)) == bytes(&run.rm["sequence"]), "{name}");
+
+        let (name, params) = (format!("ppo-{how}"), ppo_params("ppo-binary"));
+        w.run_and_kill(&name, "ppo", params.clone(), &ppo, 3);
+        damage(&name, act);
+        assert!(bytes(&w.run(&name, "ppo", params, &ppo)) == bytes(&run.ppo["binary"]), "{name}");
+    }
 }
 
 #[test]

@@ -65,13 +65,17 @@ impl Context {
         derive_seed(self.seed, purpose)
     }
 
-    /// Tells the watcher that `done` of `total` units are done.
+    /// Tells the watcher that `done` of `total` units are done. A figure that is not finite has no place in JSON: left out.
     pub fn progress(&self, done: usize, total: usize, unit: &str, figures: &[(&str, f32)]) {
         (self.watcher)(Progress {
             done: done as u64,
             total: total as u64,
             unit: unit.into(),
-            figures: figures.iter().map(|(k, v)| (k.to_string(), f64::from(*v))).collect(),
+            figures: figures
+                .iter()
+                .filter(|(_, value)| value.is_finite())
+                .map(|(name, value)| (name.to_string(), f64::from(*value)))
+                .collect(),
         });
     }
 }

@@ -14,9 +14,11 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    checkpoint::Checkpoints,
     contract::{Context, StageError, derive_seed},
     dataset::{self, CurvePoint, Prompt, Snapshot},
     episode::{self, Decoding, answer},
+    pace::Pace,
     reward::Reward,
     text::Policy,
     training::Order,
@@ -61,7 +63,8 @@ pub fn optimise(
         |which: &str| answer(reference, codec, &sample, decoding, ctx.seed(&format!("calibration {which}")));
     let scale = Scale::of(reward, &[answers("first")?, answers("second")?], params.center_tokens)?;
 
-    let mut state = match State::resume(&ctx.checkpoints, params)? {
+    let checkpoints = Checkpoints::of(ctx);
+    let mut state = match checkpoints.latest(|folder, updates| State::load(folder, updates, params))? {
         Some(state) => state,
         None => State::start(params, start)?,
     };
@@ -71,6 +74,7 @@ pub fn optimise(
     }
     let mut order = Order::new(ctx.seed("prompts"), prompts.len());
     let every = (params.updates / 5).max(1);
+    let mut pace = Pace::start();
     for update in state.updates..params.updates {
         let seed = derive_seed(ctx.seed("rollouts"), &update.to_string());
         let chosen: Vec<Vec<u32>> =
@@ -94,9 +98,11 @@ pub fn optimise(
             state.kl *= 1.0 + 0.1 * (rollout.figures.kl / target - 1.0).clamp(-0.2, 0.2);
         }
         let f = rollout.figures;
-        ctx.progress(update + 1, params.updates, "updates", &[("reward", f.reward), ("kl", f.kl)]);
+        pace.add(rollout.episodes.iter().map(|episode| episode.response.len()).sum());
+        let figures = [("reward", f.reward), ("kl", f.kl), pace.figure()];
+        ctx.progress(update + 1, params.updates, "updates", &figures);
         if state.updates % every == 0 && state.updates < params.updates {
-            state.save(&ctx.checkpoints)?;
+            checkpoints.save(state.updates, |folder| state.save(folder))?;
         }
     }
     Ok(Outcome { policy: state.policy.into_model(), curve: state.curve, trajectory: state.trajectory })
@@ -178,45 +184,13 @@ impl State {
         self.curve.extend(points.map(point));
     }
 
-    /// Each checkpoint is a folder of its own, made under another name and renamed: it is there whole or not.
-    fn save(&self, checkpoints: &Path) -> Result<(), StageError> {
-        let io = |e| StageError::because("a checkpoint could not be written", e);
-        let draft = checkpoints.join("draft");
-        if draft.exists() {
-            std::fs::remove_dir_all(&draft).map_err(io)?;
-        }
-        std::fs::create_dir_all(&draft).map_err(io)?;
-        self.policy.save(draft.join("policy"))?;
-        self.critic.save(draft.join("critic"))?;
-        dataset::write(&draft.join("curve"), &self.curve)?;
-        dataset::write(&draft.join("trajectory"), &self.trajectory)?;
-        std::fs::write(draft.join("kl"), self.kl.to_le_bytes()).map_err(io)?;
-        std::fs::rename(&draft, checkpoints.join(format!("update-{:08}", self.updates))).map_err(io)
-    }
-
-    /// The last checkpoint that can be read; damaged ones are removed.
-    fn resume(checkpoints: &Path, params: &Params) -> Result<Option<Self>, StageError> {
-        let io = |e| StageError::because("a checkpoint could not be read", e);
-        let mut found = vec![];
-        for entry in std::fs::read_dir(checkpoints).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let updates = path.file_name().and_then(|n| n.to_str()?.strip_prefix("update-")?.parse().ok());
-            found.extend(updates.map(|u: usize| (u, path)));
-        }
-        found.sort();
-        while let Some((updates, folder)) = found.pop() {
-            match Self::load(&folder, updates, params) {
-                Ok(state) => {
-                    tracing::info!(updates, "goes on from a checkpoint");
-                    return Ok(Some(state));
-                }
-                Err(e) => {
-                    tracing::warn!(updates, error = %e, "a checkpoint cannot be used: training goes on from an earlier one");
-                    std::fs::remove_dir_all(&folder).map_err(io)?;
-                }
-            }
-        }
-        Ok(None)
+    fn save(&self, folder: &Path) -> Result<(), StageError> {
+        self.policy.save(folder.join("policy"))?;
+        self.critic.save(folder.join("critic"))?;
+        dataset::write(&folder.join("curve"), &self.curve)?;
+        dataset::write(&folder.join("trajectory"), &self.trajectory)?;
+        std::fs::write(folder.join("kl"), self.kl.to_le_bytes())
+            .map_err(|e| StageError::because("a checkpoint could not be written", e))
     }
 
     fn load(folder: &Path, updates: usize, params: &Params) -> Result<Self, StageError> {
