@@ -49,6 +49,10 @@ peers *ARGS:
 engine *ARGS:
     python3 benches/peers/engine.py {{ARGS}}
 
+# How fast the cache hashes and takes in
+store *ARGS:
+    cargo bench -p pipeline --bench store -- {{ARGS}}
+
 # Our decoder against Hugging Face transformers, on random checkpoints
 checkpoints *ARGS:
     python3 benches/peers/checkpoints.py {{ARGS}}
