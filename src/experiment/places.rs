@@ -29,22 +29,33 @@ impl Source<'_> {
     }
 
     fn span(&self, span: Span) -> Place {
-        let (line, column) = (span.start.line(), span.start.col() + 1);
-        let one_line = span.end.line() == line;
-        self.place(line, column, if one_line { span.end.col() + 1 - column } else { usize::MAX })
+        let (start, end) = (span.start, span.end);
+        let width = if end.line() == start.line() { end.col() - start.col() } else { usize::MAX };
+        self.place(start.line(), start.col() + 1, width)
     }
+}
+
+/// A place as it is kept: in the text, which is not copied for each.
+#[derive(Clone)]
+enum Mark {
+    Text(Span),
+    Elsewhere(Place),
 }
 
 /// Where an entry stands: its key and its value. What has no key of its own, an item of a list, stands there twice; a
 /// map or a list stands where its key does.
+#[derive(Clone)]
 struct Spot {
-    key: Place,
-    value: Place,
+    key: Mark,
+    value: Mark,
 }
 
 /// The places of all paths of a document.
-#[derive(Default)]
-pub struct Places(BTreeMap<Path, Spot>);
+pub struct Places {
+    file: String,
+    text: String,
+    spots: BTreeMap<Path, Spot>,
+}
 
 impl Places {
     /// Reads a text.
@@ -52,54 +63,59 @@ impl Places {
     /// # Errors
     /// If it is not YAML, nests too deep, or has a key twice, a key that is no text, or a second document.
     pub fn of(source: Source) -> Result<Self> {
-        let mut walk = Walk { parser: Parser::new_from_str(source.text), source, places: Self::default() };
+        let mut walk = Walk { parser: Parser::new_from_str(source.text), source, spots: BTreeMap::new() };
         walk.document()?;
-        Ok(walk.places)
+        Ok(Self { file: source.file.into(), text: source.text.into(), spots: walk.spots })
     }
 
     /// The place of a value, or of the nearest thing above it that has one.
     pub fn value(&self, path: &[impl AsRef<str>]) -> Option<Place> {
-        self.nearest(path).map(|spot| spot.value.clone())
+        self.nearest(path).map(|spot| self.place(&spot.value))
     }
 
     /// As [`Places::value`], of its key.
     pub fn key(&self, path: &[impl AsRef<str>]) -> Option<Place> {
-        self.nearest(path).map(|spot| spot.key.clone())
+        self.nearest(path).map(|spot| self.place(&spot.key))
+    }
+
+    fn place(&self, mark: &Mark) -> Place {
+        match mark {
+            Mark::Text(span) => Source { file: &self.file, text: &self.text }.span(*span),
+            Mark::Elsewhere(place) => place.clone(),
+        }
     }
 
     fn nearest(&self, path: &[impl AsRef<str>]) -> Option<&Spot> {
         let path: Path = path.iter().map(|part| part.as_ref().to_string()).collect();
-        (0..=path.len()).rev().find_map(|n| self.0.get(&path[..n]))
+        (0..=path.len()).rev().find_map(|n| self.spots.get(&path[..n]))
     }
 
     /// The first key of this name, wherever it is.
     pub fn first_key(&self, name: &str) -> Option<Place> {
-        let mut named = self.0.iter().filter(|(path, _)| path.last().is_some_and(|last| last == name));
-        named.next().map(|(_, spot)| spot.key.clone())
+        let mut named = self.spots.iter().filter(|(path, _)| path.last().is_some_and(|last| last == name));
+        named.next().map(|(_, spot)| self.place(&spot.key))
     }
 
     /// Says that what stands below `from` also stands at the top.
     pub fn lift(&mut self, from: &[String]) {
         let below = |path: &Path| path.len() > from.len() && path.starts_with(from);
-        let lifted = self.0.iter().filter(|(path, _)| below(path)).map(|(path, spot)| {
-            let Spot { key, value } = spot;
-            (path[from.len()..].to_vec(), Spot { key: key.clone(), value: value.clone() })
-        });
-        let lifted: Vec<_> = lifted.collect();
-        self.0.extend(lifted);
+        let lifted = self.spots.iter().filter(|(path, _)| below(path));
+        let lifted: Vec<_> = lifted.map(|(path, spot)| (path[from.len()..].to_vec(), spot.clone())).collect();
+        self.spots.extend(lifted);
     }
 
     /// Says that everything at and below `path` comes from `place`.
     pub fn replace(&mut self, path: &[String], place: &Place) {
-        self.0.retain(|known, _| !known.starts_with(path));
-        self.0.insert(path.to_vec(), Spot { key: place.clone(), value: place.clone() });
+        self.spots.retain(|known, _| !known.starts_with(path));
+        let mark = Mark::Elsewhere(place.clone());
+        self.spots.insert(path.to_vec(), Spot { key: mark.clone(), value: mark });
     }
 }
 
 struct Walk<'a> {
     parser: Parser<'a, StrInput<'a>>,
     source: Source<'a>,
-    places: Places,
+    spots: BTreeMap<Path, Spot>,
 }
 
 impl<'a> Walk<'a> {
@@ -131,8 +147,7 @@ impl<'a> Walk<'a> {
             return Err(self.refuse(span, message, "an experiment needs no more than some ten"));
         }
         let value = if is_container { key } else { span };
-        let spot = Spot { key: self.source.span(key), value: self.source.span(value) };
-        self.places.0.insert(path.clone(), spot);
+        self.spots.insert(path.clone(), Spot { key: Mark::Text(key), value: Mark::Text(value) });
         match event {
             Event::MappingStart(..) => {
                 while let Some((event, key)) = self.next()? {
@@ -140,7 +155,7 @@ impl<'a> Walk<'a> {
                         break;
                     }
                     path.push(self.name(event, key)?);
-                    if self.places.0.contains_key(path) {
+                    if self.spots.contains_key(path) {
                         let message = format!("`{}` is there twice", path[path.len() - 1]);
                         return Err(self.refuse(key, message, "keep one of them"));
                     }
