@@ -83,9 +83,19 @@ impl Key {
     /// # Panics
     /// Never: all fields can be written as JSON.
     pub fn digest(&self) -> Digest {
-        let value = serde_json::to_value(self).expect("a key is JSON");
+        let Self { format, kind, code, params, seed, inputs } = self;
+        let inputs = serde_json::to_value(inputs).expect("inputs are JSON");
+        // In alphabetical order; the parameters, which are most of it, are not copied.
+        let fields = [
+            ("code", &Value::from(code.as_str())),
+            ("format", &Value::from(*format)),
+            ("inputs", &inputs),
+            ("kind", &Value::from(kind.as_str())),
+            ("params", params),
+            ("seed", &Value::from(*seed)),
+        ];
         let mut bytes = b"pipeline key\n".to_vec();
-        canonical(&value, &mut bytes);
+        object(fields.into_iter(), &mut bytes);
         blake3::hash(&bytes).into()
     }
 
@@ -131,18 +141,9 @@ impl Key {
 fn canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
+            let mut entries: Vec<_> = map.iter().map(|(key, value)| (key.as_str(), value)).collect();
             entries.sort_by_key(|(key, _)| *key);
-            out.push(b'{');
-            for (i, (key, value)) in entries.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                out.extend(Value::from(key.as_str()).to_string().bytes());
-                out.push(b':');
-                canonical(value, out);
-            }
-            out.push(b'}');
+            object(entries.into_iter(), out);
         }
         Value::Array(items) => {
             out.push(b'[');
@@ -154,8 +155,25 @@ fn canonical(value: &Value, out: &mut Vec<u8>) {
             }
             out.push(b']');
         }
-        plain => out.extend(plain.to_string().bytes()),
+        other => plain(other, out),
     }
+}
+
+fn plain(value: impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, &value).expect("a vector takes all");
+}
+
+fn object<'a>(entries: impl Iterator<Item = (&'a str, &'a Value)>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (i, (key, value)) in entries.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        plain(key, out);
+        out.push(b':');
+        canonical(value, out);
+    }
+    out.push(b'}');
 }
 
 /// What differs between two values, leaf by leaf: `with.kl 0.05 -> 0.1`.

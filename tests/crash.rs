@@ -156,7 +156,7 @@ fn out_of_memory_one_instance_fails_and_says_so() {
     let lab = Lab::in_memory(&experiment.replacen("arm-${i}", "arm-${size}", 1));
     // What is tried: a limit under which the large one fails in the middle of its work, and one that leaves hardly a byte for
     // the message.
-    for limit in ["300000", "200000"] {
+    for limit in ["300000", "240000"] {
         let limited = format!("ulimit -v {limit}; exec \"$0\" \"$@\"");
         let mut command = Command::new("sh");
         command.arg("-c").arg(limited).arg(env!("CARGO_BIN_EXE_pipeline"));

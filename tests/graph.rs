@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline::{
     experiment::Document,
-    graph::{Graph, needed, ordered, unroll},
+    graph::{Graph, needed, unroll},
 };
 use proptest::{prelude::*, sample::subsequence};
 use stages::contract::{Context, Input, Kind, Output, Registry, Stage, StageError};
@@ -147,7 +147,7 @@ stages:
   c: { uses: source, over: [seed] }",
     );
     let mut before = BTreeSet::new();
-    for node in ordered(&graph) {
+    for node in graph.node_indices() {
         for item in graph[node].inputs.iter().flat_map(|input| &input.items) {
             assert!(before.contains(&item.producer), "{} comes too early", graph[node].name);
         }

@@ -81,6 +81,36 @@ fn what_one_machine_has_made_another_takes() {
 }
 
 #[test]
+fn a_machine_without_a_card_takes_what_one_with_a_card_has_made() {
+    let needing =
+        TINY.replacen("    uses: sft\n", "    uses: sft\n    needs: { gpus: 1, timeout: 20m }\n", 1);
+    assert_ne!(needing, TINY);
+    let (first, second) = (Lab::new(&needing), Lab::new(&needing));
+    let shared = tempfile::tempdir().unwrap();
+    let remote = ["--only", "preferences", "--remote", shared.path().to_str().unwrap()];
+    assert_eq!(first.run(&[&remote[..], &["--gpus", "0"]].concat())["ran"], 3);
+    assert_eq!(second.run(&remote)["fetched"], 3);
+    let other = [&["run"], &remote[..], &["--set", "stages.sft.with.held_out=16"]].concat();
+    let ran = second.try_call(&other);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it needs 1 graphics cards, and this run has 0"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_record_that_another_machine_has_written_stays() {
+    let shared = tempfile::tempdir().unwrap();
+    let remote = ["--only", "data", "--remote", shared.path().to_str().unwrap()];
+    let (first, second) = (Lab::new(TINY), Lab::new(TINY));
+    first.run(&remote[..2]);
+    second.run(&remote);
+    let before = files(&shared.path().join("results"));
+    assert_eq!(before.len(), 1);
+    first.run(&remote[..2]);
+    first.call(&["cache", "push", "--remote", remote[3]]);
+    assert!(files(&shared.path().join("results")) == before);
+}
+
+#[test]
 fn a_whole_run_can_be_sent_and_brought() {
     let (first, second) = (Lab::new(TINY), Lab::new(TINY));
     let shared = tempfile::tempdir().unwrap();

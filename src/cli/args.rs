@@ -206,6 +206,9 @@ pub struct WhyOptions {
     #[command(flatten)]
     pub cache: CacheFolder,
 
+    #[command(flatten)]
+    pub remote: RemoteOption,
+
     /// One JSON object on standard output.
     #[arg(long)]
     pub json: bool,

@@ -1,7 +1,13 @@
-//! What a run looks like: bars on a terminal, plain lines elsewhere.
+//! What a run looks like: a live view on a terminal, plain lines elsewhere.
+//!
+//! ```text
+//! sft[1,dialogue]          [====>   ]  52%  9s left  41210 tokens/s  loss 1.342  lr 0.0016
+//! ppo[binary,1,safety]     [=>      ]  12% 41s left  3391 tokens/s  kl 0.031  reward 0.45
+//! 14/88 instances  [===>            ]  00:00:31  2 running, 72 queued, 3 cached, 0 failed
+//! ```
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -10,19 +16,23 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stages::contract::Progress;
 
 use super::{args::LogFormat, logging::Logs};
-use crate::run::{Event, Watcher};
+use crate::run::{Event, Overall, Watcher};
 
-/// Without a terminal, a running instance says how far it is no more often than this.
+/// Without a terminal, a running instance says how far it is no more often than this, and nor does the run.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Shows a run. Starts and ends are logged; progress is drawn, or logged now and then.
 pub struct Show {
     bars: MultiProgress,
     overall: ProgressBar,
-    running: RefCell<BTreeMap<String, Running>>,
+    running: RefCell<BTreeMap<String, Row>>,
+    told: Cell<Instant>,
+    /// What was told last.
+    last: Cell<Overall>,
 }
 
-struct Running {
+/// A running instance, or one that is fetched.
+struct Row {
     bar: ProgressBar,
     told: Instant,
 }
@@ -34,24 +44,43 @@ impl Show {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
         let overall = bars.add(ProgressBar::new(total as u64));
-        overall.set_style(style("{bar:24} {pos}/{len} instances  {elapsed} {msg}"));
+        overall.set_style(style("{pos}/{len} instances  [{bar:16}]  {elapsed_precise}  {wide_msg}"));
         overall.enable_steady_tick(Duration::from_millis(250));
-        Self { bars, overall, running: RefCell::default() }
+        Self {
+            bars,
+            overall,
+            running: RefCell::default(),
+            told: Cell::new(Instant::now()),
+            last: Cell::default(),
+        }
     }
 
     pub fn end(&self) {
-        self.running.borrow_mut().values().for_each(|running| running.bar.finish_and_clear());
+        self.running.borrow_mut().values().for_each(|row| row.bar.finish_and_clear());
         self.overall.finish_and_clear();
     }
 
+    fn begin(&self, instance: &str) {
+        let bar = self.bars.insert_before(&self.overall, ProgressBar::new(0));
+        // Of 80 columns, 24 for the name and 29 for figures; on a wider terminal half of the rest goes to each.
+        let name = (24 + console::Term::stderr().size().1.saturating_sub(80) / 2).min(60);
+        bar.set_style(style(&format!(
+            "{{prefix:{name}!}} [{{bar:8}}] {{percent:>3}}% {{eta:>3}} left  {{wide_msg}}"
+        )));
+        bar.set_prefix(brief(instance));
+        self.running.borrow_mut().insert(instance.into(), Row { bar, told: Instant::now() });
+    }
+
     fn progress(&self, instance: &str, progress: &Progress) {
+        if !self.running.borrow().contains_key(instance) {
+            self.begin(instance);
+        }
         let mut running = self.running.borrow_mut();
-        let Some(Running { bar, told }) = running.get_mut(instance) else { return };
-        let figures: Vec<String> = progress.figures.iter().map(|(k, v)| format!("{k} {v:.4}")).collect();
-        let figures = figures.join("  ");
+        let Some(Row { bar, told }) = running.get_mut(instance) else { return };
         bar.set_length(progress.total);
         bar.set_position(progress.done);
-        bar.set_message(format!("{}  {figures}", progress.unit));
+        let figures = figures(progress, bar.per_sec());
+        bar.set_message(figures.clone());
         if bar.is_hidden() && told.elapsed() >= PAUSE {
             *told = Instant::now();
             let Progress { done, total, unit, .. } = progress;
@@ -65,19 +94,50 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is sound").progress_chars("=> ")
 }
 
+/// An instance's name for a narrow place: `ppo[binary,1,safety]` of `ppo[objective=binary,seed=1,task=safety]`.
+fn brief(instance: &str) -> String {
+    let Some((stage, point)) = instance.split_once('[') else { return instance.into() };
+    let value = |part: &str| part.split_once('=').map_or(part, |(_, value)| value).to_string();
+    format!("{stage}[{}", point.split(',').map(value).collect::<Vec<_>>().join(","))
+}
+
+/// `41210 tokens/s  loss 1.342`: first how fast it is, in the stage's own words or in units of its progress.
+fn figures(progress: &Progress, per_second: f64) -> String {
+    let number = |x: f64| match x.abs() {
+        size if size >= 1000.0 => format!("{x:.0}"),
+        size if size >= 1.0 => format!("{x:.3}"),
+        _ => format!("{x:.4}"),
+    };
+    let (speeds, others): (Vec<_>, Vec<_>) =
+        progress.figures.iter().partition(|(name, _)| name.ends_with("/s"));
+    let mut parts: Vec<String> = speeds.iter().map(|(name, value)| format!("{value:.0} {name}")).collect();
+    if parts.is_empty() {
+        let digits = if per_second < 10.0 { 1 } else { 0 };
+        parts.push(format!("{per_second:.digits$} {}/s", progress.unit));
+    }
+    parts.extend(others.iter().map(|(name, value)| format!("{name} {}", number(**value))));
+    parts.join("  ")
+}
+
+fn counts(overall: Overall) -> String {
+    let Overall { total, cached, failed, skipped, running, fetching, sending, .. } = overall;
+    let queued = total - overall.done() - running - fetching;
+    let mut text = format!("{running} running, {queued} queued, {cached} cached, {failed} failed");
+    for (number, what) in [(skipped, "skipped"), (fetching, "fetched now"), (sending, "to send")] {
+        if number > 0 {
+            text += &format!(", {number} {what}");
+        }
+    }
+    text
+}
+
 impl Watcher for Show {
     fn event(&self, instance: &str, event: Event<'_>) {
         match event {
             Event::Started { threads } => {
-                tracing::info!(
-                    instance,
-                    "started on {threads} {}",
-                    if threads == 1 { "thread" } else { "threads" }
-                );
-                let bar = self.bars.insert_before(&self.overall, ProgressBar::new(0));
-                bar.set_style(style("{bar:24} {prefix}  {pos}/{len} {msg}  {per_sec}, {eta} left"));
-                bar.set_prefix(instance.to_string());
-                self.running.borrow_mut().insert(instance.into(), Running { bar, told: Instant::now() });
+                let threads = if threads == 1 { "1 thread".into() } else { format!("{threads} threads") };
+                tracing::info!(instance, "started on {threads}");
+                self.begin(instance);
             }
             Event::Progress(progress) => return self.progress(instance, progress),
             Event::Cached => tracing::debug!(instance, "cached"),
@@ -96,17 +156,51 @@ impl Watcher for Show {
             }
             Event::Skipped => tracing::warn!(instance, "skipped: something that it needs has failed"),
         }
-        if matches!(
-            event,
-            Event::Fetched | Event::Finished { .. } | Event::Retried { .. } | Event::Failed { .. }
-        ) && let Some(running) = self.running.borrow_mut().remove(instance)
+        if !matches!(event, Event::Started { .. })
+            && let Some(row) = self.running.borrow_mut().remove(instance)
         {
-            running.bar.finish_and_clear();
-            self.bars.remove(&running.bar);
+            row.bar.finish_and_clear();
+            self.bars.remove(&row.bar);
         }
     }
 
-    fn overall(&self, done: usize, _: usize) {
-        self.overall.set_position(done as u64);
+    fn overall(&self, overall: Overall) {
+        if self.last.replace(overall) == overall {
+            return;
+        }
+        self.overall.set_position(overall.done() as u64);
+        self.overall.set_message(counts(overall));
+        if self.overall.is_hidden() && self.told.get().elapsed() >= PAUSE {
+            self.told.set(Instant::now());
+            tracing::info!("{}/{} instances: {}", overall.done(), overall.total, counts(overall));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_figures_are_short() {
+        assert_eq!(brief("ppo[objective=binary,seed=1,task=safety]"), "ppo[binary,1,safety]");
+        assert_eq!(brief("report"), "report");
+        let all = [("loss", 1.23456), ("lr", 0.002), ("tokens/s", 41210.4), ("reward", -2000.0)];
+        let figures_of = all.map(|(name, value)| (name.to_string(), value)).into();
+        let progress = Progress { done: 1, total: 2, unit: "steps".into(), figures: figures_of };
+        assert_eq!(figures(&progress, 3.0), "41210 tokens/s  loss 1.235  lr 0.0020  reward -2000");
+        assert_eq!(figures(&Progress { figures: [].into(), ..progress }, 3.04), "3.0 steps/s");
+    }
+
+    #[test]
+    fn every_instance_is_counted_once() {
+        let mut overall =
+            Overall { total: 10, ran: 1, cached: 2, failed: 1, running: 2, ..Overall::default() };
+        assert_eq!(counts(overall), "2 running, 4 queued, 2 cached, 1 failed");
+        (overall.skipped, overall.fetching, overall.sending) = (1, 1, 3);
+        assert_eq!(
+            counts(overall),
+            "2 running, 2 queued, 2 cached, 1 failed, 1 skipped, 1 fetched now, 3 to send"
+        );
     }
 }

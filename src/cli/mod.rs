@@ -13,6 +13,7 @@ mod kinds;
 mod logging;
 pub mod output;
 mod plan;
+mod remote;
 mod run;
 mod runs;
 mod setup;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stages::contract::Registry;
 
-use crate::error::{Blame, Error};
+use crate::error::{Blame, Error, Result};
 use args::{Cli, Command};
 
 /// A stage failed.
@@ -44,7 +45,7 @@ pub const INTERRUPTED: u8 = 130;
 pub fn main(registry: &Registry) -> ExitCode {
     let cli = Cli::parse();
     let logs = logging::start(cli.log, cli.command.is_exec());
-    let result = match &cli.command {
+    let result = threads(&cli.command).and_then(|()| match &cli.command {
         Command::Run(options) => run::run(options, registry, &logs),
         Command::Plan(options) => plan::run(options, registry),
         Command::Why(options) => why::run(options, registry),
@@ -59,11 +60,22 @@ pub fn main(registry: &Registry) -> ExitCode {
         Command::Man => help::man(),
         Command::Cache(command) => cache::run(command),
         Command::Exec { manifest } => exec::run(manifest, registry),
-    };
+    });
     match result {
         Ok(code) => code,
         Err(e) => fail(&e),
     }
+}
+
+/// Starts the threads that look results up and hash; the process of an instance has as many as it was given.
+fn threads(command: &Command) -> Result<()> {
+    if command.is_exec() {
+        return Ok(());
+    }
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|e| {
+        Error::machine(format!("cannot start threads: {e}"))
+            .hint("see how many processes and how much memory the system allows: `ulimit -a`")
+    })
 }
 
 fn fail(error: &Error) -> ExitCode {

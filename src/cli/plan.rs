@@ -9,7 +9,6 @@ use super::{STALE, args::PlanOptions, output, setup::Setup};
 use crate::{
     error::Result,
     run::{Planned, State, plan},
-    store::Store,
 };
 
 #[derive(Serialize)]
@@ -19,10 +18,10 @@ struct Plan<'a> {
 }
 
 pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
-    let setup = Setup::read(&options.experiment, registry)?;
+    let (setup, store) = Setup::with_store(&options.experiment, registry, &options.cache.folder)?;
     let remote = options.remote.open()?;
-    let planned = plan(&setup.graph, &setup.chosen, &Store::new(&options.cache.folder), remote.as_ref())
-        .map_err(super::cache::trouble)?;
+    let planned =
+        plan(&setup.graph, &setup.chosen, &store, remote.as_ref()).map_err(super::remote::trouble)?;
     if options.json {
         output::json(&Plan { experiment: &setup.experiment.name, instances: &planned })?;
     } else {

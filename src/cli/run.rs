@@ -24,7 +24,6 @@ use crate::{
     error::{Error, Result},
     history::{FORMAT, History, Run},
     run::{self, End, Launcher, Options, Outcome, Shared, Summary, Tokens},
-    store::Store,
 };
 
 /// What `--json` ends with.
@@ -39,12 +38,12 @@ struct Last<'a> {
 }
 
 pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<ExitCode> {
-    let setup = Setup::read(&options.experiment, registry)?;
+    // Manifests and logs name files in the cache: absolute, so that they mean the same wherever they are read.
+    let cache = absolute(&options.cache.folder)?;
+    let (setup, store) = Setup::with_store(&options.experiment, registry, &cache)?;
     let interrupts = interrupt::listen()?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or(processors, usize::from);
-    // Manifests and logs name files in the cache: absolute, so that they mean the same wherever they are read.
-    let store = Store::new(absolute(&options.cache.folder)?);
     let reports = options.reports.join(&setup.experiment.name);
     let _entered = store.enter();
     let how = Options {
@@ -65,6 +64,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     let id = history.next_id(started, noise(started));
     let ended = run::run(&setup.graph, &setup.chosen, &store, &how, &show, &interrupts);
     show.end();
+    store.keep_stamps();
     let (summary, instances) = ended?;
     if !logs.options.quiet {
         let publishes = |n: &petgraph::graph::NodeIndex| setup.graph[*n].publishes();

@@ -1,6 +1,6 @@
 //! From the command line to a graph.
 
-use std::{collections::BTreeSet, process::ExitCode};
+use std::{collections::BTreeSet, path::Path, process::ExitCode};
 
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Result},
     experiment::{Document, Experiment, did_you_mean},
     graph::{Graph, dot, mermaid, needed, unroll},
+    store::Store,
 };
 
 /// An experiment that was checked as a whole.
@@ -28,16 +29,44 @@ pub struct Setup {
 
 impl Setup {
     pub fn read(options: &ExperimentOptions, registry: &Registry) -> Result<Self> {
-        let mut document = Document::read(&options.file)?;
-        if let Some(profile) = &options.profile {
-            document.select_profile(profile)?;
-        }
-        options.set.iter().try_for_each(|assignment| document.set(assignment))?;
-        let experiment = document.experiment()?;
+        let (document, experiment) = parse(options)?;
+        Self::unroll(document, experiment, options, registry)
+    }
+
+    /// With the store in a folder, for which a glance at what earlier runs have verified is enough. Both take their time, and
+    /// are made side by side.
+    pub fn with_store(
+        options: &ExperimentOptions,
+        registry: &Registry,
+        folder: &Path,
+    ) -> Result<(Self, Store)> {
+        let (document, experiment) = parse(options)?;
+        let name = experiment.name.clone();
+        let unroll = || Self::unroll(document, experiment, options, registry);
+        let (setup, store) = rayon::join(unroll, || Store::of_experiment(folder, &name));
+        Ok((setup?, store))
+    }
+
+    fn unroll(
+        document: Document,
+        experiment: Experiment,
+        options: &ExperimentOptions,
+        registry: &Registry,
+    ) -> Result<Self> {
         let graph = unroll(&experiment, &document, registry)?;
         let chosen = needed(&graph, only(&graph, &options.only)?);
         Ok(Self { experiment, resolved: document.into_value(), graph, chosen })
     }
+}
+
+fn parse(options: &ExperimentOptions) -> Result<(Document, Experiment)> {
+    let mut document = Document::read(&options.file)?;
+    if let Some(profile) = &options.profile {
+        document.select_profile(profile)?;
+    }
+    options.set.iter().try_for_each(|assignment| document.set(assignment))?;
+    let experiment = document.experiment()?;
+    Ok((document, experiment))
 }
 
 /// The instances that `--only` names, by stage or one by one; all where it names none.

@@ -11,7 +11,7 @@ use crate::{
     experiment::did_you_mean,
     graph::needed,
     run::{Planned, State, plan},
-    store::{Provenance, Store},
+    store::Provenance,
 };
 
 #[derive(Serialize)]
@@ -23,15 +23,15 @@ struct Answer<'a> {
 }
 
 pub fn run(options: &WhyOptions, registry: &Registry) -> Result<ExitCode> {
-    let setup = Setup::read(&options.experiment, registry)?;
-    let store = Store::new(&options.cache.folder);
+    let (setup, store) = Setup::with_store(&options.experiment, registry, &options.cache.folder)?;
+    let remote = options.remote.open()?;
     let Some(node) = setup.graph.node_indices().find(|n| setup.graph[*n].name == options.instance) else {
         let known = setup.graph.node_weights().map(|i| i.name.as_str());
         let hint = did_you_mean(&options.instance, known);
         return Err(Error::experiment(format!("there is no instance `{}`", options.instance)).hint(hint));
     };
-    let planned = plan(&setup.graph, &needed(&setup.graph, BTreeSet::from([node])), &store, None)
-        .map_err(super::cache::trouble)?;
+    let needed = needed(&setup.graph, BTreeSet::from([node]));
+    let planned = plan(&setup.graph, &needed, &store, remote.as_ref()).map_err(super::remote::trouble)?;
     let Some(planned) = planned.last() else { return Ok(ExitCode::SUCCESS) };
     let of = match planned.state {
         State::Hit => planned.key.as_ref(),

@@ -79,13 +79,8 @@ fn written(coordinates: &Coordinates) -> String {
     coordinates.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(",")
 }
 
-/// All instances of an experiment; an edge runs from producer to consumer. Acyclic.
+/// All instances of an experiment; an edge runs from producer to consumer. Acyclic: producers come before consumers.
 pub type Graph = DiGraph<Instance, ()>;
-
-/// Producers before consumers: the order in which [`super::unroll`] adds them.
-pub fn ordered(graph: &Graph) -> Vec<NodeIndex> {
-    graph.node_indices().collect()
-}
 
 /// Some instances and all that these need.
 pub fn needed(graph: &Graph, wanted: BTreeSet<NodeIndex>) -> BTreeSet<NodeIndex> {

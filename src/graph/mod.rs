@@ -9,5 +9,5 @@ mod substitute;
 mod unroll;
 
 pub use draw::{dot, mermaid};
-pub use instance::{Graph, InputItem, Instance, InstanceInput, needed, ordered};
+pub use instance::{Graph, InputItem, Instance, InstanceInput, needed};
 pub use unroll::unroll;

@@ -6,6 +6,8 @@ use petgraph::{
     algo::{kosaraju_scc, toposort},
     graph::{DiGraph, NodeIndex},
 };
+use rayon::prelude::*;
+use serde_json::Value;
 use stages::contract::{Arity, Coordinates, Kind, Registry};
 
 use super::{
@@ -186,8 +188,11 @@ impl<'a> Unroll<'a> {
         for stage in order {
             let StageSpec { over, seeded_by, .. } = &self.experiment.stages[*stage];
             let sources = sources(&wired[stage], over, &graph, &nodes);
-            for point in self.points(stage) {
-                let params = params(stage, &point, self.kind(stage), self.experiment, self.document)?;
+            let points = self.points(stage);
+            let params = |point| params(stage, point, self.kind(stage), self.experiment, self.document);
+            let params: Vec<Result<Value>> = points.par_iter().map(params).collect();
+            for (point, params) in points.into_iter().zip(params) {
+                let params = params?;
                 let coordinates: Coordinates =
                     point.iter().map(|(axis, value)| ((*axis).to_string(), value.to_string())).collect();
                 let inputs: Vec<InstanceInput> = sources

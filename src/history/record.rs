@@ -1,9 +1,15 @@
 //! The record of a run.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::run::{Outcome, Summary};
+use crate::{
+    error::{Error, Result},
+    key::Digest,
+    run::{End, Outcome, Summary},
+};
 
 /// Changes whenever an older program could misread a record.
 pub const FORMAT: u32 = 1;
@@ -57,6 +63,21 @@ impl Run {
     /// What became of an instance in this run.
     pub fn instance(&self, name: &str) -> Option<&Outcome> {
         self.instances.iter().find(|outcome| outcome.instance == name)
+    }
+
+    /// The keys of all its results.
+    ///
+    /// # Errors
+    /// If it was not finished.
+    pub fn keys(&self) -> Result<BTreeSet<Digest>> {
+        let key = |outcome: &Outcome| {
+            let has_result = matches!(outcome.state, End::Ran | End::Cached);
+            outcome.key.clone().filter(|_| has_result).ok_or_else(|| {
+                let message = format!("the run `{}` has no result of `{}`", self.id, outcome.instance);
+                Error::experiment(message).hint("name a run that was finished: `pipeline runs` lists them")
+            })
+        };
+        self.instances.iter().map(key).collect()
     }
 
     /// Its counts, as a summary says them.

@@ -13,6 +13,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use super::record::{FORMAT, Run};
 use crate::{
     error::{Error, Result},
+    run::End,
     seal,
 };
 
@@ -117,7 +118,9 @@ impl History {
             draft.write_all(&seal::close(serde_json::to_vec(run)?))?;
             draft.as_file().sync_all()?;
             draft.persist_noclobber(&path).map_err(|e| e.error)?;
-            fs::File::open(&self.folder)?.sync_all()
+            // Of a run that made nothing, nothing is lost with its record.
+            let made_some = run.instances.iter().any(|outcome| outcome.state != End::Cached);
+            if made_some { fs::File::open(&self.folder)?.sync_all() } else { Ok(()) }
         };
         write().map_err(|e: io::Error| {
             Error::io(format!("cannot write the run's record `{}`", path.display()))(e)

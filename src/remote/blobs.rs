@@ -26,7 +26,7 @@ impl Remote {
         let left = fs::metadata(to).map_or(0, |meta| meta.len());
         if left > 0 {
             // Read-only where all of it was there, and about to be taken in.
-            let whole = content_of(to)?;
+            let whole = hash(to).await?;
             if whole.digest == content.digest {
                 return Ok(());
             }
@@ -35,14 +35,14 @@ impl Remote {
             }
         }
         self.pieces(content, to, course).await?;
-        if content_of(to)?.digest == content.digest {
+        if hash(to).await?.digest == content.digest {
             return Ok(());
         }
         // What was left from before may be to blame.
         fs::remove_file(to)?;
         if left > 0 {
             self.pieces(content, to, course).await?;
-            if content_of(to)?.digest == content.digest {
+            if hash(to).await?.digest == content.digest {
                 return Ok(());
             }
             fs::remove_file(to)?;
@@ -132,6 +132,12 @@ impl Remote {
         }
         Ok(())
     }
+}
+
+/// The content of a file, without holding up other transfers.
+async fn hash(path: &Path) -> std::io::Result<Content> {
+    let path = path.to_path_buf();
+    tokio::task::spawn_blocking(move || content_of(&path)).await.map_err(std::io::Error::other)?
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use futures_util::{
     future::{Either, select},
     stream::{self, StreamExt, TryStreamExt},
 };
-use object_store::{DynObjectStore, ObjectStoreExt, path::Path};
+use object_store::{DynObjectStore, ObjectStoreExt, PutMode, path::Path};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -144,13 +144,12 @@ impl Remote {
                 let listing = serde_json::to_vec_pretty(&parts).map_err(io::Error::from)?;
                 self.write(&object(&stored.content), listing).await?;
             }
-            // Last, and not where another machine was faster, as far as can be seen: what others have taken in stays true.
+            // Last, and never over one that is sound: what others have taken in stays true.
+            let bytes = seal::close(serde_json::to_vec_pretty(&record).map_err(io::Error::from)?);
             match self.record(key).await {
                 Ok(Some(_)) => Ok(()),
-                Ok(None) | Err(Trouble::Damaged(_)) => {
-                    let sealed = seal::close(serde_json::to_vec_pretty(&record).map_err(io::Error::from)?);
-                    self.write(&result(key), sealed).await
-                }
+                Ok(None) => self.create(&result(key), bytes).await,
+                Err(Trouble::Damaged(_)) => self.write(&result(key), bytes).await,
                 Err(e) => Err(e),
             }
         })
@@ -237,6 +236,17 @@ impl Remote {
 
     async fn write(&self, place: &str, bytes: Vec<u8>) -> Result<()> {
         self.store.put(&self.path(place), bytes.into()).await.map_err(|e| self.unreachable(&e)).map(drop)
+    }
+
+    /// Writes what another machine has not written before: of two at the same moment, one wins.
+    async fn create(&self, place: &str, bytes: Vec<u8>) -> Result<()> {
+        use object_store::Error;
+        match self.store.put_opts(&self.path(place), bytes.clone().into(), PutMode::Create.into()).await {
+            Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
+            // Some services cannot tell.
+            Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => self.write(place, bytes).await,
+            Err(e) => Err(self.unreachable(&e)),
+        }
     }
 
     fn path(&self, place: &str) -> Path {

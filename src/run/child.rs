@@ -86,12 +86,14 @@ fn start(
 }
 
 fn failure(error: &StageError) -> Report {
-    let mut causes = vec![];
+    let (mut causes, mut full) = (vec![], false);
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         causes.push(error.to_string());
+        let io = error.downcast_ref::<io::Error>();
+        full |= io.is_some_and(|e| e.kind() == io::ErrorKind::StorageFull);
         cause = error.source();
     }
     tracing::error!(?causes, hint = error.hint, "{}", error.message);
-    Report::Failed { message: error.message.clone(), causes, hint: error.hint.clone() }
+    Report::Failed { message: error.message.clone(), causes, hint: error.hint.clone(), full }
 }

@@ -1,17 +1,13 @@
 //! Decides what runs when. All state of a run is here; executors send messages.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     path::PathBuf,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
-use petgraph::{
-    Direction::{Incoming, Outgoing},
-    graph::NodeIndex,
-};
-use rayon::prelude::*;
+use petgraph::{Direction::Outgoing, graph::NodeIndex};
 use stages::contract::{Artifact, Progress};
 
 use super::{
@@ -20,19 +16,21 @@ use super::{
     outcome::{End, Outcome, Summary},
     publish::{can_publish, publish},
     remote::Shared,
-    resolve::{Decision, Outputs, Resolver, contents, key_of},
+    resolve::{Decision, Outputs, Resolver, Waiting, key_of},
     tokens::{Short, Tokens},
-    watch::{Event, Watcher},
+    watch::{Event, Overall, Watcher},
 };
 use crate::{
     error::Result,
     experiment::{Memory, Timeout},
-    graph::{Graph, Instance, ordered},
+    graph::{Graph, Instance},
     key::{Digest, Key},
-    store::{Lock, Record, Store},
+    store::{Lock, Store},
 };
 
+mod end;
 mod start;
+mod transfer;
 
 /// How to run.
 #[derive(Debug)]
@@ -54,10 +52,22 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupt;
 
+/// What an executor does, in a thread of its own.
+enum Task {
+    Run(Box<Job>, Handle),
+    /// Fetches the result of a key from the shared cache. Holds the key.
+    Fetch(Digest, Handle, Lock),
+    /// Sends it there.
+    Send(Digest, Handle),
+}
+
 /// What executors say.
 enum Message {
     Progress(NodeIndex, Progress),
     Ended(NodeIndex, std::result::Result<Success, String>),
+    /// With the contents of the outputs, if the shared cache has them.
+    Fetched(NodeIndex, Option<BTreeMap<String, Digest>>),
+    Sent(NodeIndex),
 }
 
 /// While another run holds a key, how often to look again.
@@ -85,24 +95,24 @@ pub fn run(
             options,
             watcher,
             resolver: Resolver::new(store),
-            left: BTreeMap::new(),
+            waiting: Waiting::new(graph, chosen),
             rank: BTreeMap::new(),
             ready: BTreeSet::new(),
             locked: vec![],
             announced: BTreeSet::new(),
             sharing: BTreeMap::new(),
             running: BTreeMap::new(),
+            to_fetch: VecDeque::new(),
+            fetching: BTreeMap::new(),
+            to_send: VecDeque::new(),
+            sending: BTreeMap::new(),
             free: options.tokens.clone(),
             tries: BTreeMap::new(),
             outputs: Outputs::new(),
             outcomes: BTreeMap::new(),
             summary: Summary { total: chosen.len(), ..Summary::default() },
         };
-        for &node in chosen {
-            let producers = graph.neighbors_directed(node, Incoming).count();
-            d.left.insert(node, producers);
-        }
-        let mut result = d.settle(chosen.iter().copied().filter(|n| d.left[n] == 0).collect());
+        let mut result = d.settle(d.waiting.first());
         if result.is_ok() && !d.is_idle() {
             // Only now: what is all cached needs no order, and no look at what earlier results took.
             d.rank = ranks(graph, chosen, |instance| d.resolver.duration(instance));
@@ -110,14 +120,20 @@ pub fn run(
             result = chosen.iter().try_for_each(|n| can_publish(&graph[*n], &options.reports));
         }
         while result.is_ok() {
-            let start = |job: Job, node: NodeIndex, handle: Handle| {
+            let start = |node: NodeIndex, task: Task| {
                 let sender = sender.clone();
-                scope.spawn(move || executor(&job, node, options, store, &handle, &sender));
+                scope.spawn(move || {
+                    let progress = |p| drop(sender.send(Message::Progress(node, p)));
+                    let message = perform(task, node, graph, options, store, &progress);
+                    // Nobody listens any more after an interrupt.
+                    let _ = sender.send(message);
+                });
             };
-            result = d.start_what_fits(&start);
+            result = d.transfer_what_fits(&start).and_then(|()| d.start_what_fits(&start));
             if result.is_err() || d.is_idle() {
                 break;
             }
+            d.tell_overall();
             if let Ok(Interrupt) = interrupts.try_recv() {
                 d.summary.interrupted = true;
                 break;
@@ -131,6 +147,7 @@ pub fn run(
         }
         // The scope waits for the executors, and these for their processes.
         d.running.values().for_each(|running| running.handle.kill());
+        d.fetching.values().chain(d.sending.values()).for_each(Handle::kill);
         d.summary.seconds = begun.elapsed().as_secs_f64();
         result.map(|()| {
             let outcomes = chosen.iter().map(|node| d.outcome(*node).clone()).collect();
@@ -139,34 +156,39 @@ pub fn run(
     })
 }
 
-fn executor(
-    job: &Job,
+fn perform(
+    task: Task,
     node: NodeIndex,
+    graph: &Graph,
     options: &Options,
     store: &Store,
-    handle: &Handle,
-    sender: &Sender<Message>,
-) {
-    let progress = |p| drop(sender.send(Message::Progress(node, p)));
-    let remote = options.remote.as_ref();
-    let result = match remote.and_then(|remote| remote.fetch(job, store, handle, &progress)) {
-        Some(record) => Ok(Success { record, made: None }),
-        None => execute(job, &options.launcher, store, handle, progress)
-            .inspect(|_| remote.into_iter().for_each(|remote| remote.push(job, store, handle))),
-    };
-    // Nobody listens any more after an interrupt.
-    let _ = sender.send(Message::Ended(node, result));
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Message {
+    let (instance, remote) = (&graph[node], options.remote.as_ref());
+    match task {
+        Task::Run(job, handle) => {
+            Message::Ended(node, execute(&job, &options.launcher, store, &handle, progress))
+        }
+        Task::Fetch(key, handle, _lock) => {
+            let found = remote.and_then(|remote| remote.fetch(instance, &key, store, &handle, progress));
+            Message::Fetched(node, found)
+        }
+        Task::Send(key, handle) => {
+            remote.iter().for_each(|remote| remote.push(instance, &key, store, &handle));
+            Message::Sent(node)
+        }
+    }
 }
 
 /// The critical path: how long it takes from the start of each instance to the end of all that wait for it, as far as earlier
-/// runs tell. The longest first keeps all cores busy to the end.
+/// runs tell. The longest first keeps all cores busy to the end. `chosen` has producers before consumers.
 fn ranks(
     graph: &Graph,
     chosen: &BTreeSet<NodeIndex>,
     duration: impl Fn(&Instance) -> Duration,
 ) -> BTreeMap<NodeIndex, Duration> {
     let mut ranks: BTreeMap<NodeIndex, Duration> = BTreeMap::new();
-    for node in ordered(graph).into_iter().rev().filter(|n| chosen.contains(n)) {
+    for &node in chosen.iter().rev() {
         let below = graph.neighbors_directed(node, Outgoing).filter_map(|n| ranks.get(&n)).max();
         let rank = duration(&graph[node]) + below.copied().unwrap_or_default();
         ranks.insert(node, rank);
@@ -178,7 +200,6 @@ fn ranks(
 type Urgency = (Duration, std::cmp::Reverse<NodeIndex>);
 
 struct Running {
-    key: Digest,
     handle: Handle,
     taken: Tokens,
     /// When it is ended.
@@ -200,8 +221,7 @@ struct Dispatcher<'a> {
     options: &'a Options,
     watcher: &'a dyn Watcher,
     resolver: Resolver<'a>,
-    /// Producers that an instance still waits for.
-    left: BTreeMap<NodeIndex, usize>,
+    waiting: Waiting<'a>,
     /// See [`ranks`].
     rank: BTreeMap<NodeIndex, Duration>,
     /// Must run and can, the most urgent last.
@@ -213,6 +233,12 @@ struct Dispatcher<'a> {
     /// By the key of what is ready, locked, running or has failed.
     sharing: BTreeMap<Digest, Sharing>,
     running: BTreeMap<NodeIndex, Running>,
+    /// Must be made unless the shared cache has it, which is asked before anything is taken for it.
+    to_fetch: VecDeque<NodeIndex>,
+    fetching: BTreeMap<NodeIndex, Handle>,
+    /// Was made, and is to be sent to the shared cache. Nothing waits for that but the end of the run.
+    to_send: VecDeque<NodeIndex>,
+    sending: BTreeMap<NodeIndex, Handle>,
     free: Tokens,
     /// How often an instance has failed and was tried again.
     tries: BTreeMap<NodeIndex, u16>,
@@ -224,7 +250,9 @@ struct Dispatcher<'a> {
 
 impl Dispatcher<'_> {
     fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.locked.is_empty() && self.running.is_empty()
+        let nothing_runs = self.ready.is_empty() && self.locked.is_empty() && self.running.is_empty();
+        let nothing_moves = self.to_fetch.is_empty() && self.fetching.is_empty();
+        nothing_runs && nothing_moves && self.to_send.is_empty() && self.sending.is_empty()
     }
 
     fn urgency(&self, node: NodeIndex) -> Urgency {
@@ -233,7 +261,20 @@ impl Dispatcher<'_> {
 
     fn tell(&self, node: NodeIndex, event: Event<'_>) {
         self.watcher.event(&self.graph[node].name, event);
-        self.watcher.overall(self.summary.done(), self.summary.total);
+    }
+
+    fn tell_overall(&self) {
+        self.watcher.overall(Overall {
+            total: self.summary.total,
+            ran: self.summary.ran,
+            cached: self.summary.cached,
+            failed: self.summary.failed,
+            skipped: self.summary.skipped,
+            running: self.running.len(),
+            ready: self.ready.len() + self.locked.len() + self.to_fetch.len(),
+            fetching: self.fetching.len(),
+            sending: self.to_send.len() + self.sending.len(),
+        });
     }
 
     /// What is known of an instance so far.
@@ -256,29 +297,21 @@ impl Dispatcher<'_> {
 
     /// Looks instances up whose producers have finished, and then all that this sets free. In their order: the first of
     /// several with one key runs, as a plan says.
-    fn settle(&mut self, waiting: Vec<NodeIndex>) -> Result<()> {
-        let mut waiting = BTreeSet::from_iter(waiting);
-        while !waiting.is_empty() {
-            // Every byte of what is found is read: on all processors.
-            let (graph, resolver, outputs) = (self.graph, &self.resolver, &self.outputs);
-            let decide = |node: NodeIndex| {
-                let key = key_of(graph, node, outputs);
-                (node, key.digest(), resolver.decide(&graph[node], &key))
-            };
-            let wave = Vec::from_iter(std::mem::take(&mut waiting));
-            let decided: Vec<_> = wave.into_par_iter().map(decide).collect();
-            for (node, digest, decision) in decided {
-                self.outcome(node).key = Some(digest.clone());
+    fn settle(&mut self, mut wave: BTreeSet<NodeIndex>) -> Result<()> {
+        while !wave.is_empty() {
+            let decided = self.resolver.decide(self.graph, std::mem::take(&mut wave), &self.outputs);
+            for (node, key, decision) in decided {
+                self.outcome(node).key = Some(key.clone());
                 match decision {
-                    Decision::Hit(record) => {
+                    Decision::Hit(outputs) => {
                         self.ends(node, End::Cached);
                         self.tell(node, Event::Cached);
-                        waiting.extend(self.finish(node, contents(&record))?);
+                        wave.extend(self.finish(node, outputs)?);
                     }
                     Decision::Miss(why) => {
                         let reason = why.line();
                         self.outcome(node).reason.clone_from(&reason);
-                        self.must_run(node, digest, &reason);
+                        self.must_run(node, key, &reason);
                     }
                 }
             }
@@ -293,7 +326,11 @@ impl Dispatcher<'_> {
             Entry::Vacant(entry) => {
                 entry.insert(Sharing { first: node, others: vec![], failed: false });
                 tracing::debug!(instance, reason, "must run");
-                self.ready.insert(self.urgency(node));
+                if self.options.remote.is_some() {
+                    self.to_fetch.push_back(node);
+                } else {
+                    self.ready.insert(self.urgency(node));
+                }
                 return;
             }
             Entry::Occupied(mut entry) => {
@@ -307,116 +344,6 @@ impl Dispatcher<'_> {
         match first {
             (first, true) => self.fail_alike(node, first),
             (first, false) => tracing::debug!(instance, first, "has the same key: waits for its result"),
-        }
-    }
-
-    /// Notes an instance's outputs; gives the instances that wait for nothing any more.
-    fn finish(&mut self, node: NodeIndex, outputs: BTreeMap<String, Digest>) -> Result<Vec<NodeIndex>> {
-        publish(&self.graph[node], &outputs, self.store, &self.options.reports)?;
-        self.outputs.insert(node, outputs);
-        let mut free = vec![];
-        for consumer in self.graph.neighbors_directed(node, Outgoing) {
-            if let Some(left) = self.left.get_mut(&consumer) {
-                *left -= 1;
-                if *left == 0 {
-                    free.push(consumer);
-                }
-            }
-        }
-        Ok(free)
-    }
-
-    fn hear(&mut self, message: Message) -> Result<()> {
-        match message {
-            Message::Progress(node, progress) => self.tell(node, Event::Progress(&progress)),
-            Message::Ended(node, result) => {
-                let Some(Running { key, taken, timed_out, .. }) = self.running.remove(&node) else {
-                    return Ok(());
-                };
-                self.free.give_back(taken);
-                match result {
-                    Ok(Success { record, made }) => {
-                        match made {
-                            Some(elapsed) => {
-                                self.ends(node, End::Ran);
-                                self.outcome(node).seconds = Some(elapsed.as_secs_f64());
-                                self.tell(node, Event::Finished { elapsed });
-                            }
-                            None => {
-                                self.ends(node, End::Cached);
-                                self.summary.fetched += 1;
-                                self.tell(node, Event::Fetched);
-                            }
-                        }
-                        self.succeed(node, &key, &record)?;
-                    }
-                    Err(message) => {
-                        self.try_again(node, if timed_out { self.too_long(node) } else { message })
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn too_long(&self, node: NodeIndex) -> String {
-        let most = self.graph[node].needs.timeout.map_or(Duration::ZERO, |Timeout(most)| most);
-        let most = humantime::format_duration(most);
-        format!(
-            "it was ended after its timeout of {most}\nhint: run again to go on from its last checkpoint, or raise `needs.timeout`"
-        )
-    }
-
-    /// What has failed is tried again as often as it may be; it goes on from its last checkpoint.
-    fn try_again(&mut self, node: NodeIndex, message: String) {
-        let most = self.graph[node].needs.retries.unwrap_or(self.options.retries);
-        let tries = self.tries.entry(node).or_default();
-        if *tries >= most {
-            return self.give_up(node, message);
-        }
-        *tries += 1;
-        self.tell(node, Event::Retried { message: &message });
-        self.ready.insert(self.urgency(node));
-    }
-
-    /// It fails, and with it those that share its key.
-    fn give_up(&mut self, node: NodeIndex, message: String) {
-        let key = key_of(self.graph, node, &self.outputs).digest();
-        self.fail(node, message);
-        let others = self.sharing.get_mut(&key).map(|sharing| {
-            sharing.failed = true;
-            std::mem::take(&mut sharing.others)
-        });
-        let first = &self.graph[node].name;
-        others.into_iter().flatten().for_each(|other| self.fail_alike(other, first));
-    }
-
-    /// An instance that was to run has its result, and those that share its key find it in the store.
-    fn succeed(&mut self, node: NodeIndex, key: &Digest, record: &Record) -> Result<()> {
-        let mut free = self.finish(node, contents(record))?;
-        free.extend(self.sharing.remove(key).into_iter().flat_map(|sharing| sharing.others));
-        self.settle(free)
-    }
-
-    /// What failed for one instance of a key is not tried again for another.
-    fn fail_alike(&mut self, node: NodeIndex, first: &str) {
-        self.fail(node, format!("it has the same key as `{first}`, which has failed"));
-    }
-
-    /// A failure takes down what depends on it, and nothing else.
-    fn fail(&mut self, node: NodeIndex, message: String) {
-        self.ends(node, End::Failed);
-        self.tell(node, Event::Failed { message: &message });
-        self.outcome(node).message = message;
-        let mut waiting = vec![node];
-        while let Some(node) = waiting.pop() {
-            for consumer in self.graph.neighbors_directed(node, Outgoing) {
-                if self.left.remove(&consumer).is_some() {
-                    self.ends(consumer, End::Skipped);
-                    self.tell(consumer, Event::Skipped);
-                    waiting.push(consumer);
-                }
-            }
         }
     }
 }

@@ -13,10 +13,13 @@ use std::{
 
 use stages::contract::{Code, Output, Progress};
 
-use super::manifest::{Manifest, Report};
+use super::{
+    manifest::{Manifest, Report},
+    resolve::contents,
+};
 use crate::{
     key::{Digest, Key},
-    store::{Lock, Provenance, Record, Store},
+    store::{Lock, Provenance, Record, Store, content_of},
 };
 
 /// How to start the process of an instance: the program and what comes before the manifest's path.
@@ -41,9 +44,10 @@ pub struct Job {
 
 /// What came of it.
 pub struct Success {
-    pub record: Record,
-    /// How long it took to make; none of what was fetched.
-    pub made: Option<Duration>,
+    /// The contents of the outputs.
+    pub outputs: BTreeMap<String, Digest>,
+    /// How long it took.
+    pub elapsed: Duration,
 }
 
 /// A running process that can be ended from elsewhere.
@@ -93,26 +97,7 @@ pub fn execute(
     handle: &Handle,
     progress: impl FnMut(Progress),
 ) -> Result<Success, String> {
-    attempt(job, launcher, store, handle, progress).map_err(|message| {
-        // Wherever the room ran out, here or in the stage, the way out is the same.
-        if message.contains(NO_ROOM) && !message.contains("\nhint: ") {
-            message + "\nhint: make room and run again: what is finished is kept"
-        } else {
-            message
-        }
-    })
-}
-
-/// How Linux says that a disk is full.
-const NO_ROOM: &str = "(os error 28)";
-
-fn attempt(
-    job: &Job,
-    launcher: &Launcher,
-    store: &Store,
-    handle: &Handle,
-    progress: impl FnMut(Progress),
-) -> Result<Success, String> {
+    are_sound(job)?;
     let key = job.key.digest();
     let work = store.work(&key);
     let begun = Instant::now();
@@ -122,10 +107,10 @@ fn attempt(
         fs::create_dir_all(log.parent().unwrap_or(&work))?;
         let path = work.join("manifest.json");
         fs::write(&path, serde_json::to_vec_pretty(&job.manifest)?)?;
-        Ok((path, File::options().create(true).append(true).open(&log)?))
+        Ok::<_, std::io::Error>((path, File::options().create(true).append(true).open(&log)?))
     };
-    let (manifest, log_file) = prepare()
-        .map_err(|e: std::io::Error| format!("its folder `{}` could not be made: {e}", work.display()))?;
+    let (manifest, log_file) =
+        prepare().map_err(|e| failed(&format!("its folder `{}` could not be made", work.display()), &e))?;
     let log_start = log_file.metadata().map_or(0, |m| m.len());
 
     let mut command = Command::new(&launcher.program);
@@ -145,19 +130,49 @@ fn attempt(
     let elapsed = begun.elapsed();
     match outcome {
         Some(Report::Done) if status.success() => {}
-        Some(Report::Failed { message, causes, hint }) => {
+        Some(Report::Failed { message, causes, hint, full }) => {
             let mut text = [vec![message], causes].concat().join(": ");
-            text.extend(hint.map(|hint| format!("\nhint: {hint}")));
+            match hint {
+                Some(hint) => text += &format!("\nhint: {hint}"),
+                None if full => text += NO_ROOM,
+                None => {}
+            }
             return Err(text);
         }
         _ => return Err(died(status, &log, log_start)),
     }
     let record =
-        take_in(job, &key, store, elapsed).map_err(|e| format!("its outputs could not be kept: {e}"))?;
+        take_in(job, &key, store, elapsed).map_err(|e| failed("its outputs could not be kept", &e))?;
     // The result is in: what is left in the work folder is of no use, and of no harm.
     let _ = fs::remove_dir_all(&work);
-    Ok(Success { record, made: Some(elapsed) })
+    Ok(Success { outputs: contents(&record.outputs), elapsed })
 }
+
+/// Reads every byte of a job's inputs: a glance may have been enough so far.
+fn are_sound(job: &Job) -> Result<(), String> {
+    for (name, expected) in &job.key.inputs {
+        for (artifact, expected) in job.manifest.inputs[name].iter().zip(expected) {
+            let found = content_of(&artifact.path);
+            if !found.is_ok_and(|found| found.digest == expected.content) {
+                return Err(format!(
+                    "its input `{name}` has changed on disk: `{}`\n\
+                     hint: `pipeline cache verify --repair` sets aside what is damaged, and the next run makes it again",
+                    artifact.path.display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A deed that the machine did not allow.
+fn failed(what: &str, e: &std::io::Error) -> String {
+    let hint = if e.kind() == std::io::ErrorKind::StorageFull { NO_ROOM } else { "" };
+    format!("{what}: {e}{hint}")
+}
+
+/// The way out is the same wherever the room ran out, here or in the stage.
+const NO_ROOM: &str = "\nhint: make room and run again: what is finished is kept";
 
 /// The child's end is near: its output is closed. Not under the lock, so that it can still be killed.
 fn wait(handle: &Handle) -> std::io::Result<ExitStatus> {

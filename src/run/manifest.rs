@@ -47,6 +47,9 @@ pub enum Report {
         message: String,
         causes: Vec<String>,
         hint: Option<String>,
+        /// For want of room on a disk.
+        #[serde(default)]
+        full: bool,
     },
     Done,
 }

@@ -24,4 +24,4 @@ pub use outcome::{End, Outcome, Summary};
 pub use plan::{Planned, State, plan};
 pub use remote::Shared;
 pub use tokens::Tokens;
-pub use watch::{Event, Watcher};
+pub use watch::{Event, Overall, Watcher};

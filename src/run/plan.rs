@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::{Direction::Incoming, graph::NodeIndex};
 use serde::Serialize;
 
-use super::resolve::{Decision, Outputs, Resolver, Why, contents, declares, key_of};
+use super::resolve::{Decision, Outputs, Resolver, Waiting, Why, contents, declares};
 use crate::{
-    graph::{Graph, Instance, ordered},
+    graph::{Graph, Instance},
     key::Digest,
     remote::{Remote, Trouble},
-    store::{Record, Store},
+    store::Store,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -63,51 +63,55 @@ pub fn plan(
     let resolver = Resolver::new(store);
     let mut outputs = Outputs::new();
     let mut misses: BTreeMap<Digest, &str> = BTreeMap::new();
-    let mut planned = vec![];
-    for node in ordered(graph).into_iter().filter(|n| chosen.contains(n)) {
-        let instance = &graph[node];
-        let mut unknown: Vec<&str> = graph
-            .neighbors_directed(node, Incoming)
-            .filter(|producer| !outputs.contains_key(producer))
-            .map(|producer| graph[producer].name.as_str())
-            .collect();
-        unknown.sort_unstable();
-        planned.push(if let Some(first) = unknown.first() {
-            let others =
-                if unknown.len() > 1 { format!(" and {} more", unknown.len() - 1) } else { String::new() };
-            let why = Why::plain(format!("depends on {first}{others}"));
-            Planned::new(&instance.name, None, State::Maybe, why)
-        } else {
-            let key = key_of(graph, node, &outputs);
-            let digest = key.digest();
-            let (state, why) = match (resolver.decide(instance, &key), misses.get(&digest)) {
-                (Decision::Hit(record), _) => {
-                    outputs.insert(node, contents(&record));
-                    (State::Hit, Why::plain("cached"))
-                }
-                (_, Some(first)) => (State::Shared, Why::plain(format!("has the same key as {first}"))),
+    let mut known: BTreeMap<NodeIndex, Planned> = BTreeMap::new();
+    let mut waiting = Waiting::new(graph, chosen);
+    let mut wave = waiting.first();
+    while !wave.is_empty() {
+        for (node, digest, decision) in resolver.decide(graph, std::mem::take(&mut wave), &outputs) {
+            let instance = &graph[node];
+            let (state, why, found) = match (decision, misses.get(&digest)) {
+                (Decision::Hit(found), _) => (State::Hit, Why::plain("cached"), Some(found)),
+                (_, Some(first)) => (State::Shared, Why::plain(format!("has the same key as {first}")), None),
                 (Decision::Miss(why), None) => match elsewhere(instance, &digest, remote)? {
-                    Some(record) => {
-                        outputs.insert(node, contents(&record));
-                        (State::Remote, Why::plain("in the shared cache"))
-                    }
+                    Some(found) => (State::Remote, Why::plain("in the shared cache"), Some(found)),
                     None => {
                         misses.insert(digest.clone(), &instance.name);
-                        (State::Miss, why)
+                        (State::Miss, why, None)
                     }
                 },
             };
-            Planned::new(&instance.name, Some(digest), state, why)
-        });
+            known.insert(node, Planned::new(&instance.name, Some(digest), state, why));
+            if let Some(found) = found {
+                outputs.insert(node, found);
+                wave.extend(waiting.finish(node));
+            }
+        }
     }
-    Ok(planned)
+    let planned = |&node: &NodeIndex| known.remove(&node).unwrap_or_else(|| maybe(graph, node, &outputs));
+    Ok(chosen.iter().map(planned).collect())
+}
+
+/// Of an instance that depends on what must run.
+fn maybe(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Planned {
+    let producers = graph.neighbors_directed(node, Incoming);
+    let mut unknown: Vec<&str> =
+        producers.filter(|p| !outputs.contains_key(p)).map(|p| graph[p].name.as_str()).collect();
+    unknown.sort_unstable();
+    let others = if unknown.len() > 1 { format!(" and {} more", unknown.len() - 1) } else { String::new() };
+    let first = unknown.first().copied().unwrap_or_default();
+    Planned::new(&graph[node].name, None, State::Maybe, Why::plain(format!("depends on {first}{others}")))
 }
 
 /// What the shared cache has for a key; what cannot be trusted there must be made.
-fn elsewhere(instance: &Instance, key: &Digest, remote: Option<&Remote>) -> Result<Option<Record>, Trouble> {
+fn elsewhere(
+    instance: &Instance,
+    key: &Digest,
+    remote: Option<&Remote>,
+) -> Result<Option<BTreeMap<String, Digest>>, Trouble> {
     let Some(remote) = remote else { return Ok(None) };
-    match remote.record_of(key) {
-        Err(Trouble::Damaged(_)) => Ok(None),
-        found => Ok(found?.filter(|record| declares(instance.kind.outputs, record))),
-    }
+    let outputs = match remote.record_of(key) {
+        Err(Trouble::Damaged(_)) => None,
+        found => found?.map(|record| record.outputs),
+    };
+    Ok(outputs.filter(|outputs| declares(instance.kind.outputs, outputs)).map(|outputs| contents(&outputs)))
 }

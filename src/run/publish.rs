@@ -42,7 +42,13 @@ pub fn publish(
             let opened = fs::File::open(&folder)?;
             let _ = opened.lock();
             let draft = folder.join(format!(".{}.draft", output.name));
+            // Where the file system can, this shares the blocks.
             std::io::copy(&mut fs::File::open(store.object(content))?, &mut fs::File::create(&draft)?)?;
+            if content_of(&draft)?.digest != *content {
+                let message =
+                    "the cached one has changed on disk: `pipeline cache verify --repair` sets it aside";
+                return Err(std::io::Error::other(message));
+            }
             fs::rename(&draft, &target)
         };
         copy().map_err(cannot_write(&target))?;

@@ -1,15 +1,20 @@
 //! A shared cache during a run: results are looked for there first, and sent there when they are made. It is a help and no
 //! condition: where it fails, the run goes on without it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use stages::contract::Progress;
 
 use super::{
-    execute::{Handle, Job},
-    resolve::declares,
+    execute::Handle,
+    resolve::{contents, declares},
 };
 use crate::{
+    graph::Instance,
+    key::Digest,
     remote::{Course, Remote, Trouble},
     store::{Record, Store},
 };
@@ -31,22 +36,31 @@ impl Shared {
         Self { remote, read_only, gives_nothing: no(), takes_nothing: no() }
     }
 
-    /// The result of a job, brought into the store; none where it must be made.
+    /// Whether it is worth asking.
+    pub(super) fn gives(&self) -> bool {
+        !self.gives_nothing.load(Ordering::Relaxed)
+    }
+
+    /// Whether something can be sent.
+    pub(super) fn takes(&self) -> bool {
+        !self.read_only && !self.takes_nothing.load(Ordering::Relaxed)
+    }
+
+    /// The contents of the outputs that an instance has under a key, brought into the store; none where they must be made. The
+    /// caller holds the key's lock.
     pub(super) fn fetch(
         &self,
-        job: &Job,
+        instance: &Instance,
+        key: &Digest,
         store: &Store,
         handle: &Handle,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Option<Record> {
-        if self.gives_nothing.load(Ordering::Relaxed) {
-            return None;
-        }
+    ) -> Option<BTreeMap<String, Digest>> {
         let (total, done) = (AtomicU64::new(0), AtomicU64::new(0));
         let is_wanted = |record: &Record| {
             let bytes = record.outputs.values().map(|stored| stored.bytes);
             total.store(bytes.fold(0, u64::saturating_add), Ordering::Relaxed);
-            declares(job.outputs, record)
+            declares(instance.kind.outputs, &record.outputs)
         };
         let moved = |bytes| {
             let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -54,21 +68,20 @@ impl Shared {
             progress(Progress { done, total, unit: "bytes".into(), figures: Default::default() });
         };
         let course = Course { stop: &|| handle.is_killed(), moved: &moved };
-        let fetched = self.remote.fetch(&job.key.digest(), store, &is_wanted, course);
-        fetched.unwrap_or_else(|trouble| {
-            self.note(&job.instance, &trouble, &self.gives_nothing, "fetch nothing");
-            None
-        })
+        match self.remote.fetch(key, store, &is_wanted, course) {
+            Ok(record) => record.map(|record| contents(&record.outputs)),
+            Err(trouble) => {
+                self.note(&instance.name, &trouble, &self.gives_nothing, "fetch nothing");
+                None
+            }
+        }
     }
 
-    /// Sends the result of a job that has been done.
-    pub(super) fn push(&self, job: &Job, store: &Store, handle: &Handle) {
-        if self.read_only || self.takes_nothing.load(Ordering::Relaxed) {
-            return;
-        }
+    /// Sends a result.
+    pub(super) fn push(&self, instance: &Instance, key: &Digest, store: &Store, handle: &Handle) {
         let course = Course { stop: &|| handle.is_killed(), moved: &|_| {} };
-        if let Err(trouble) = self.remote.push(&job.key.digest(), store, course) {
-            self.note(&job.instance, &trouble, &self.takes_nothing, "send nothing");
+        if let Err(trouble) = self.remote.push(key, store, course) {
+            self.note(&instance.name, &trouble, &self.takes_nothing, "send nothing");
         }
     }
 

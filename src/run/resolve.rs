@@ -1,15 +1,23 @@
 //! An instance's key, and what the store has for it.
 
-use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+    time::Duration,
+};
 
-use petgraph::graph::NodeIndex;
+use petgraph::{
+    Direction::{Incoming, Outgoing},
+    graph::NodeIndex,
+};
+use rayon::prelude::*;
 use stages::contract::Output;
 
 use super::earlier::{Earlier, Now};
 use crate::{
     graph::{Graph, Instance},
     key::{Digest, FORMAT, Key, KeyInput},
-    store::{Lookup, Record, Store},
+    store::{Lookup, Store, Stored},
 };
 
 /// The outputs of finished instances.
@@ -38,14 +46,52 @@ pub fn key_of(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Key {
     }
 }
 
-/// The contents that a record's outputs have.
-pub fn contents(record: &Record) -> BTreeMap<String, Digest> {
-    record.outputs.iter().map(|(name, stored)| (name.clone(), stored.content.clone())).collect()
+/// The contents that outputs have.
+pub fn contents(outputs: &BTreeMap<String, Stored>) -> BTreeMap<String, Digest> {
+    outputs.iter().map(|(name, stored)| (name.clone(), stored.content.clone())).collect()
 }
 
-/// Whether a record has every output that a kind declares.
-pub fn declares(outputs: &[Output], record: &Record) -> bool {
-    outputs.iter().all(|output| record.outputs.contains_key(output.name))
+/// Whether every output that a kind declares is there.
+pub fn declares(declared: &[Output], outputs: &BTreeMap<String, Stored>) -> bool {
+    declared.iter().all(|output| outputs.contains_key(output.name))
+}
+
+/// Which instances wait for which, as one after the other finishes.
+pub struct Waiting<'a> {
+    graph: &'a Graph,
+    /// Producers that each still waits for.
+    left: BTreeMap<NodeIndex, usize>,
+}
+
+impl<'a> Waiting<'a> {
+    /// `chosen` holds all that its members need.
+    pub fn new(graph: &'a Graph, chosen: &BTreeSet<NodeIndex>) -> Self {
+        let producers = |node| graph.neighbors_directed(node, Incoming).count();
+        Self { graph, left: chosen.iter().map(|&node| (node, producers(node))).collect() }
+    }
+
+    /// Those that wait for nothing.
+    pub fn first(&self) -> BTreeSet<NodeIndex> {
+        self.left.iter().filter(|(_, left)| **left == 0).map(|(node, _)| *node).collect()
+    }
+
+    /// Those that wait for nothing any more when this one has finished.
+    pub fn finish(&mut self, node: NodeIndex) -> Vec<NodeIndex> {
+        let mut free = vec![];
+        for consumer in self.graph.neighbors_directed(node, Outgoing) {
+            if let Some(left) = self.left.get_mut(&consumer) {
+                *left -= 1;
+                free.extend((*left == 0).then_some(consumer));
+            }
+        }
+        free
+    }
+
+    /// Those that wait for this one, in vain: they are waited for no more.
+    pub fn fail(&mut self, node: NodeIndex) -> Vec<NodeIndex> {
+        let consumers = self.graph.neighbors_directed(node, Outgoing);
+        consumers.filter(|consumer| self.left.remove(consumer).is_some()).collect()
+    }
 }
 
 /// Looks keys up, and explains why one is not there.
@@ -55,9 +101,9 @@ pub struct Resolver<'a> {
     earlier: OnceLock<Earlier<'a>>,
 }
 
-/// Whether an instance must run.
+/// Whether an instance must run; of a hit the contents of its outputs.
 pub enum Decision {
-    Hit(Box<Record>),
+    Hit(BTreeMap<String, Digest>),
     Miss(Why),
 }
 
@@ -86,26 +132,39 @@ impl<'a> Resolver<'a> {
         Self { store, earlier: OnceLock::new() }
     }
 
-    pub fn decide(&self, instance: &Instance, key: &Key) -> Decision {
-        match self.lookup(instance, key) {
-            Lookup::Hit(record) => Decision::Hit(record),
-            Lookup::Damaged(why) => Decision::Miss(Why::plain(format!("the cached result {why}"))),
-            Lookup::Absent => Decision::Miss(self.explain(instance, key)),
-        }
+    /// Looks up instances whose producers have finished: on all processors, for every byte may have to be read. In their
+    /// order, with their keys.
+    pub fn decide(
+        &self,
+        graph: &Graph,
+        nodes: BTreeSet<NodeIndex>,
+        outputs: &Outputs,
+    ) -> Vec<(NodeIndex, Digest, Decision)> {
+        let decide = |node: NodeIndex| {
+            let (instance, key) = (&graph[node], key_of(graph, node, outputs));
+            let digest = key.digest();
+            let decision = match self.lookup(instance, &digest) {
+                Lookup::Hit(outputs) => Decision::Hit(contents(&outputs)),
+                Lookup::Damaged(why) => Decision::Miss(Why::plain(format!("the cached result {why}"))),
+                Lookup::Absent => Decision::Miss(self.explain(instance, &key)),
+            };
+            (node, digest, decision)
+        };
+        Vec::from_iter(nodes).into_par_iter().map(decide).collect()
     }
 
-    /// As [`Resolver::decide`], for whom the reason of a miss does not matter.
-    pub fn hit(&self, instance: &Instance, key: &Key) -> Option<Box<Record>> {
+    /// The outputs of an instance, for whom the reason of a miss does not matter.
+    pub fn hit(&self, instance: &Instance, key: &Digest) -> Option<BTreeMap<String, Digest>> {
         match self.lookup(instance, key) {
-            Lookup::Hit(record) => Some(record),
+            Lookup::Hit(outputs) => Some(contents(&outputs)),
             Lookup::Damaged(_) | Lookup::Absent => None,
         }
     }
 
     /// What the store has, with every output that the kind declares.
-    fn lookup(&self, instance: &Instance, key: &Key) -> Lookup {
-        match self.store.lookup(&key.digest()) {
-            Lookup::Hit(record) if !declares(instance.kind.outputs, &record) => {
+    fn lookup(&self, instance: &Instance, key: &Digest) -> Lookup {
+        match self.store.lookup(key) {
+            Lookup::Hit(outputs) if !declares(instance.kind.outputs, &outputs) => {
                 Lookup::Damaged("lacks an output".into())
             }
             Lookup::Damaged(why) => Lookup::Damaged(format!("is damaged: {why}")),

@@ -31,10 +31,34 @@ pub enum Event<'a> {
     Skipped,
 }
 
+/// How far a run is: numbers of instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overall {
+    pub total: usize,
+    pub ran: usize,
+    pub cached: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    pub running: usize,
+    /// Could run, if there were room; others wait for their producers.
+    pub ready: usize,
+    /// Are brought from the shared cache.
+    pub fetching: usize,
+    /// Are sent there.
+    pub sending: usize,
+}
+
+impl Overall {
+    /// Those that have come to an end.
+    pub fn done(&self) -> usize {
+        self.ran + self.cached + self.failed + self.skipped
+    }
+}
+
 /// Sees every event of a run, from one thread.
 pub trait Watcher {
     fn event(&self, instance: &str, event: Event<'_>);
 
-    /// Called now and then, with how many instances are done of how many.
-    fn overall(&self, done: usize, total: usize);
+    /// Called whenever something may have changed.
+    fn overall(&self, overall: Overall);
 }

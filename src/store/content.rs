@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::key::Digest;
@@ -40,7 +41,7 @@ impl Listing {
         if !kind.is_dir() {
             return Err(neither(path));
         }
-        let parts = files(path)?.into_iter().map(|(name, file)| Ok((name, of_file(&file)?)));
+        let parts = files(path)?.into_par_iter().map(|(name, file)| Ok((name, of_file(&file)?)));
         parts.collect::<io::Result<_>>().map(Self::Folder)
     }
 
@@ -98,20 +99,44 @@ fn neither(path: &Path) -> io::Error {
     io::Error::other(format!("`{}` is neither a file nor a folder", path.display()))
 }
 
+/// Bytes that are read at once, while those before them are hashed.
+const PIECE: usize = 1 << 22;
+
 fn of_file(path: &Path) -> io::Result<Content> {
     let mut file = File::open(path)?;
     let (mut hash, mut bytes) = (blake3::Hasher::new(), 0);
     // Most files are small: to clear a large buffer for each would take longer than to read them.
     let expected = file.metadata()?.len() + 1;
-    let mut buffer = vec![0; expected.min(1 << 18) as usize];
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(Content { digest: hash.finalize().into(), bytes });
+    let mut piece = vec![0; expected.min(PIECE as u64) as usize];
+    let mut next = if piece.len() < PIECE { vec![] } else { vec![0; PIECE] };
+    let mut have = fill(&mut file, &mut piece)?;
+    while have > 0 {
+        bytes += have as u64;
+        if have < piece.len() {
+            hash.update_rayon(&piece[..have]);
+            break;
         }
-        hash.update_rayon(&buffer[..n]);
-        bytes += n as u64;
+        next.resize(PIECE, 0); // where the file has grown meanwhile
+        let read = || fill(&mut file, &mut next);
+        let (read, _) = rayon::join(read, || hash.update_rayon(&piece[..have]));
+        have = read?;
+        std::mem::swap(&mut piece, &mut next);
     }
+    Ok(Content { digest: hash.finalize().into(), bytes })
+}
+
+/// Reads until a buffer is full or the file ends.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while have < buffer.len() {
+        match file.read(&mut buffer[have..]) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(have)
 }
 
 #[cfg(test)]
@@ -147,10 +172,12 @@ mod tests {
     fn a_file_has_the_blake3_of_its_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
-        let bytes = vec![7; 1_000_000];
-        fs::write(&path, &bytes).unwrap();
-        let content = content_of(&path).unwrap();
-        assert_eq!((content.digest, content.bytes), (blake3::hash(&bytes).into(), 1_000_000));
+        for size in [0, 1, 1_000_000, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE - 7] {
+            let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            fs::write(&path, &bytes).unwrap();
+            let content = content_of(&path).unwrap();
+            assert_eq!((content.digest, content.bytes), (blake3::hash(&bytes).into(), size as u64));
+        }
     }
 
     #[cfg(unix)]

@@ -1,15 +1,17 @@
 //! The store on disk.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
     content::{content_of, files},
     record::{Record, Stored},
+    stamps::Glance,
 };
 use crate::{
     error::{Error, Result},
@@ -30,13 +32,14 @@ pub(crate) const LARGEST_RECORD: u64 = 1 << 26;
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    glance: Option<Arc<Glance>>,
 }
 
 /// What the store has for a key.
 #[derive(Debug)]
 pub enum Lookup {
-    /// A result, every byte of it verified.
-    Hit(Box<Record>),
+    /// A result, by its outputs: every byte was verified, now or, if nothing has changed since, earlier.
+    Hit(BTreeMap<String, Stored>),
     Absent,
     /// There is something, but it cannot be trusted: why not.
     Damaged(String),
@@ -55,8 +58,21 @@ impl Lock {
 }
 
 impl Store {
+    /// A store that verifies all that it is asked for.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), glance: None }
+    }
+
+    /// A store for which a glance at what an experiment's runs have verified is enough; see [`super::stamps`].
+    pub fn of_experiment(root: impl Into<PathBuf>, experiment: &str) -> Self {
+        let plain = Self::new(root);
+        let glance = Glance::open(&plain, experiment);
+        Self { glance: Some(Arc::new(glance)), ..plain }
+    }
+
+    /// Remembers what was verified.
+    pub fn keep_stamps(&self) {
+        self.glance.iter().for_each(|glance| glance.keep(self));
     }
 
     pub fn root(&self) -> &Path {
@@ -82,8 +98,12 @@ impl Store {
         self.root.join("results").join(format!("{key}.json"))
     }
 
-    /// What the store has for a key; reads every byte of the outputs.
+    /// What the store has for a key; reads every byte of the outputs, unless a glance tells that they have not changed.
     pub fn lookup(&self, key: &Digest) -> Lookup {
+        if let Some(outputs) = self.glance.as_ref().and_then(|glance| glance.hit(self, key)) {
+            return Lookup::Hit(outputs);
+        }
+        let mut reading = self.glance.as_ref().map(|glance| glance.reading(self, key));
         let record = match read_record(&self.result(key)) {
             Ok(record) => record,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Lookup::Absent,
@@ -93,13 +113,15 @@ impl Store {
             return Lookup::Damaged("its record is of another key".into());
         }
         for (name, stored) in &record.outputs {
+            reading.iter_mut().for_each(|reading| reading.object(&stored.content));
             match content_of(&self.object(&stored.content)) {
                 Ok(found) if found.digest == stored.content => {}
                 Ok(_) => return Lookup::Damaged(format!("its output `{name}` has changed on disk")),
                 Err(e) => return Lookup::Damaged(format!("its output `{name}` cannot be read: {e}")),
             }
         }
-        Lookup::Hit(Box::new(record))
+        reading.into_iter().for_each(|reading| reading.sound(&record.outputs));
+        Lookup::Hit(record.outputs)
     }
 
     /// The record of a key, if there is one that can be read. Outputs are not verified.

@@ -7,10 +7,11 @@
 //! cache/logs/<key>.log       what an instance logged, every attempt
 //! cache/locks/<key>          held while a run works on the key; `locks/cache` by every run, and while tidying up
 //! cache/code/<hash>.json     what a code fingerprint stands for, to say what changed
+//! cache/stamps/<name>.json   what was verified, so that a glance tells whether it has changed since
 //! cache/damaged/             what was found damaged, set aside
 //! ```
 //!
-//! A result is recorded only when all its outputs are in, each moved there whole. What is read is verified.
+//! A result is recorded only when all its outputs are in, each moved there whole. What is handed on is verified.
 
 mod archive;
 mod care;
@@ -18,6 +19,7 @@ mod code;
 mod content;
 mod folder;
 mod record;
+mod stamps;
 
 pub use archive::Imported;
 pub use care::{Verified, Waste, size};

@@ -1,6 +1,6 @@
 //! `pipeline cache export`.
 
-use std::{collections::BTreeSet, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use indicatif::HumanBytes;
 
@@ -14,15 +14,7 @@ use crate::{
 pub fn run(run: &Ref, file: &Path, cache: &CacheFolder) -> Result<ExitCode> {
     let (store, history) = (Store::new(&cache.folder), History::new(&cache.folder));
     let run = history.find(run)?;
-    let missing =
-        run.instances.iter().find(|o| o.key.as_ref().is_none_or(|key| store.record_of(key).is_none()));
-    if let Some(outcome) = missing {
-        let message = format!("the run `{}` has no result of `{}`", run.id, outcome.instance);
-        return Err(
-            Error::experiment(message).hint("export a run that was finished: `pipeline runs` lists them")
-        );
-    }
-    let keys: BTreeSet<_> = run.instances.iter().filter_map(|outcome| outcome.key.clone()).collect();
+    let keys = run.keys()?;
     let write = || {
         if file.exists() {
             return Err(std::io::Error::other("there is a file of that name"));

@@ -8,8 +8,6 @@ mod ls;
 mod remote;
 mod verify;
 
-pub use remote::trouble;
-
 use std::process::ExitCode;
 
 use super::args::CacheCommand;

@@ -15,39 +15,22 @@ use crate::{
     cli::{
         args::{CacheFolder, RemoteOption},
         output,
+        remote::trouble,
     },
     error::{Error, Result},
     history::{History, Ref, Run},
     key::Digest,
-    remote::{Course, Remote, Trouble},
+    remote::{Course, Trouble},
     seal,
     store::{Lookup, Store},
 };
-
-impl RemoteOption {
-    /// The shared cache that is named, with what the environment says of the service.
-    pub fn open(&self) -> Result<Option<Remote>> {
-        // What is no text is no setting.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let named = self.remote.as_deref().filter(|location| !location.is_empty());
-        named.map(|location| Remote::open(location, environment)).transpose()
-    }
-
-    fn needed(&self) -> Result<Remote> {
-        self.open()?.ok_or_else(|| {
-            Error::experiment("no shared cache is named")
-                .hint("name one: `--remote s3://bucket/folder`, or in the environment as PIPELINE_REMOTE")
-        })
-    }
-}
 
 pub fn push(run: &Ref, cache: &CacheFolder, remote: &RemoteOption) -> Result<ExitCode> {
     let (store, history) = (Store::new(&cache.folder), History::new(&cache.folder));
     let _entered = store.enter();
     let run = history.find(run)?;
     let remote = remote.needed()?;
-    let keys = keys(&run)?;
+    let keys = run.keys()?;
     transfer(&keys, "sent", |key, course| remote.push(key, &store, course).map(|()| true))?;
     // Last, when all that it names is there.
     let (name, bytes) = history.raw(&run.id)?;
@@ -66,7 +49,7 @@ pub fn pull(run: &Ref, cache: &CacheFolder, remote: &RemoteOption) -> Result<Exi
     let record: Run = seal::open(&bytes).map_err(|e| {
         Error::machine(format!("the shared cache's record of run `{id}` cannot be read: {e}"))
     })?;
-    let keys = keys(&record)?;
+    let keys = record.keys()?;
     transfer(&keys, "fetched", |key, course| {
         let disk = |e: Error| Trouble::Disk(std::io::Error::other(e.message));
         // Another run may work on it: it is there when that has ended.
@@ -82,24 +65,6 @@ pub fn pull(run: &Ref, cache: &CacheFolder, remote: &RemoteOption) -> Result<Exi
     history.take_in(&format!("{id}.json"), &bytes)?;
     output::say(&format!("run {id} is in the cache"));
     Ok(ExitCode::SUCCESS)
-}
-
-/// What a finished run is made of.
-fn keys(run: &Run) -> Result<BTreeSet<Digest>> {
-    let is_whole = |outcome: &crate::run::Outcome| {
-        outcome
-            .key
-            .clone()
-            .filter(|_| matches!(outcome.state, crate::run::End::Ran | crate::run::End::Cached))
-    };
-    let missing = run.instances.iter().find(|outcome| is_whole(outcome).is_none());
-    if let Some(outcome) = missing {
-        let message = format!("the run `{}` has no result of `{}`", run.id, outcome.instance);
-        return Err(
-            Error::experiment(message).hint("name a run that was finished: `pipeline runs` lists them")
-        );
-    }
-    Ok(run.instances.iter().filter_map(is_whole).collect())
 }
 
 /// Results that are moved at once.
@@ -152,20 +117,4 @@ fn transfer(
         some => Err(Error::machine(format!("another run works on {some} results"))
             .hint("call again when it has ended: what was fetched is kept")),
     }
-}
-
-/// A failed transfer, with what to do next.
-pub fn trouble(trouble: Trouble) -> Error {
-    let hint = match &trouble {
-        Trouble::Unreachable(_) => {
-            "look at the location, the network and the credentials, and call again: what was transferred whole is not transferred again"
-        }
-        Trouble::Damaged(_) => {
-            "remove it there; on a machine that has the results, `pipeline cache push` sends it again"
-        }
-        Trouble::Disk(_) | Trouble::Stopped => {
-            "name another folder with `--cache DIR`, or make room in this one"
-        }
-    };
-    Error::machine(trouble.to_string()).hint(hint)
 }

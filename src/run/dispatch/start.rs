@@ -3,7 +3,7 @@
 use super::*;
 
 impl Dispatcher<'_> {
-    pub(super) fn start_what_fits(&mut self, start: &impl Fn(Job, NodeIndex, Handle)) -> Result<()> {
+    pub(super) fn start_what_fits(&mut self, start: &impl Fn(NodeIndex, Task)) -> Result<()> {
         let locked = std::mem::take(&mut self.locked);
         self.ready.extend(locked.into_iter().map(|node| self.urgency(node)).collect::<Vec<_>>());
         // What cannot start yet. What waits for memory or a card is not overtaken by what takes some.
@@ -30,32 +30,37 @@ impl Dispatcher<'_> {
                 None => {}
             }
             let key = key_of(self.graph, node, &self.outputs);
-            let Some(lock) = self.store.try_lock(&key.digest())? else {
-                if self.announced.insert(node) {
-                    self.tell(node, Event::Waits);
-                }
-                self.locked.push(node);
-                continue;
-            };
-            // Another run may have finished it since.
-            if let Some(record) = self.resolver.hit(&self.graph[node], &key) {
-                self.ends(node, End::Cached);
-                self.tell(node, Event::Cached);
-                self.succeed(node, &key.digest(), &record)?;
-                continue;
-            }
+            let digest = key.digest();
+            let Some(lock) = self.hold(node, &digest)? else { continue };
             let taken = self.free.take(needs, self.free.threads / candidates);
             let handle = Handle::default();
             let deadline = needs.timeout.map(|Timeout(most)| Instant::now() + most);
             let job = self.job(node, key, &taken, lock);
-            let (key, threads) = (job.key.digest(), taken.threads);
-            let running = Running { key, handle: handle.clone(), taken, deadline, timed_out: false };
+            let threads = taken.threads;
+            let running = Running { handle: handle.clone(), taken, deadline, timed_out: false };
             self.running.insert(node, running);
             self.tell(node, Event::Started { threads });
-            start(job, node, handle);
+            start(node, Task::Run(Box::new(job), handle));
         }
         self.ready.extend(waiting);
         Ok(())
+    }
+
+    /// The lock of a key, to work on it. None while another run works on it, or if one has finished it since: then it is
+    /// dealt with.
+    pub(super) fn hold(&mut self, node: NodeIndex, key: &Digest) -> Result<Option<Lock>> {
+        let Some(lock) = self.store.try_lock(key)? else {
+            if self.announced.insert(node) {
+                self.tell(node, Event::Waits);
+            }
+            self.locked.push(node);
+            return Ok(None);
+        };
+        let Some(outputs) = self.resolver.hit(&self.graph[node], key) else { return Ok(Some(lock)) };
+        self.ends(node, End::Cached);
+        self.tell(node, Event::Cached);
+        self.succeed(node, outputs)?;
+        Ok(None)
     }
 
     pub(super) fn end_what_takes_too_long(&mut self) {

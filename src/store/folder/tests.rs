@@ -137,9 +137,9 @@ fn commit(store: &Store, seed: u64) {
 /// # Panics
 /// On a hit that is wrong. An output under another name is none: a result that lacks an output is not used.
 fn is_hit(store: &Store, seed: u64) -> bool {
-    let Lookup::Hit(record) = store.lookup(&key(seed).digest()) else { return false };
+    let Lookup::Hit(found) = store.lookup(&key(seed).digest()) else { return false };
     let outputs = outputs(seed);
-    for (name, stored) in &record.outputs {
+    for (name, stored) in &found {
         let Some(expected) = outputs.get(name.as_str()) else { continue };
         let path = store.object(&stored.content);
         let all = if path.is_dir() { files(&path).unwrap() } else { vec![(String::new(), path)] };
@@ -147,7 +147,7 @@ fn is_hit(store: &Store, seed: u64) -> bool {
             all.iter().map(|(name, path)| (name.as_str(), fs::read(path).unwrap())).collect();
         assert!(found == *expected, "a hit on wrong bytes of `{name}`");
     }
-    outputs.keys().all(|name| record.outputs.contains_key(*name))
+    outputs.keys().all(|name| found.contains_key(*name))
 }
 
 /// Puts other bytes into a file of the store, which are read-only.

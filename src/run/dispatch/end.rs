@@ -1,0 +1,116 @@
+//! How it ends for an instance, and what follows from that.
+
+use super::*;
+
+impl Dispatcher<'_> {
+    /// Notes an instance's outputs; gives the instances that wait for nothing any more.
+    pub(super) fn finish(
+        &mut self,
+        node: NodeIndex,
+        outputs: BTreeMap<String, Digest>,
+    ) -> Result<Vec<NodeIndex>> {
+        publish(&self.graph[node], &outputs, self.store, &self.options.reports)?;
+        self.outputs.insert(node, outputs);
+        Ok(self.waiting.finish(node))
+    }
+
+    pub(super) fn hear(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Progress(node, progress) => self.tell(node, Event::Progress(&progress)),
+            Message::Ended(node, result) => {
+                let Some(Running { taken, timed_out, .. }) = self.running.remove(&node) else {
+                    return Ok(());
+                };
+                self.free.give_back(taken);
+                match result {
+                    Ok(Success { outputs, elapsed }) => {
+                        self.ends(node, End::Ran);
+                        self.outcome(node).seconds = Some(elapsed.as_secs_f64());
+                        self.tell(node, Event::Finished { elapsed });
+                        if self.options.remote.is_some() {
+                            self.to_send.push_back(node);
+                        }
+                        self.succeed(node, outputs)?;
+                    }
+                    Err(message) => {
+                        self.try_again(node, if timed_out { self.too_long(node) } else { message })
+                    }
+                }
+            }
+            Message::Fetched(node, found) => {
+                self.fetching.remove(&node);
+                match found {
+                    Some(outputs) => {
+                        self.ends(node, End::Cached);
+                        self.summary.fetched += 1;
+                        self.tell(node, Event::Fetched);
+                        self.succeed(node, outputs)?;
+                    }
+                    None => drop(self.ready.insert(self.urgency(node))),
+                }
+            }
+            Message::Sent(node) => drop(self.sending.remove(&node)),
+        }
+        Ok(())
+    }
+
+    fn too_long(&self, node: NodeIndex) -> String {
+        let most = self.graph[node].needs.timeout.map_or(Duration::ZERO, |Timeout(most)| most);
+        let most = humantime::format_duration(most);
+        format!(
+            "it was ended after its timeout of {most}\nhint: run again to go on from its last checkpoint, or raise `needs.timeout`"
+        )
+    }
+
+    /// What has failed is tried again as often as it may be; it goes on from its last checkpoint.
+    fn try_again(&mut self, node: NodeIndex, message: String) {
+        let most = self.graph[node].needs.retries.unwrap_or(self.options.retries);
+        let tries = self.tries.entry(node).or_default();
+        if *tries >= most {
+            return self.give_up(node, message);
+        }
+        *tries += 1;
+        self.tell(node, Event::Retried { message: &message });
+        self.ready.insert(self.urgency(node));
+    }
+
+    /// It fails, and with it those that share its key.
+    pub(super) fn give_up(&mut self, node: NodeIndex, message: String) {
+        let key = key_of(self.graph, node, &self.outputs).digest();
+        self.fail(node, message);
+        let others = self.sharing.get_mut(&key).map(|sharing| {
+            sharing.failed = true;
+            std::mem::take(&mut sharing.others)
+        });
+        let first = &self.graph[node].name;
+        others.into_iter().flatten().for_each(|other| self.fail_alike(other, first));
+    }
+
+    /// An instance that was to run has its result, and those that share its key find it in the store.
+    pub(super) fn succeed(&mut self, node: NodeIndex, outputs: BTreeMap<String, Digest>) -> Result<()> {
+        let key = key_of(self.graph, node, &self.outputs).digest();
+        let mut free = BTreeSet::from_iter(self.finish(node, outputs)?);
+        free.extend(self.sharing.remove(&key).into_iter().flat_map(|sharing| sharing.others));
+        self.settle(free)
+    }
+
+    /// What failed for one instance of a key is not tried again for another.
+    pub(super) fn fail_alike(&mut self, node: NodeIndex, first: &str) {
+        self.fail(node, format!("it has the same key as `{first}`, which has failed"));
+    }
+
+    /// A failure takes down what depends on it, and nothing else.
+    fn fail(&mut self, node: NodeIndex, message: String) {
+        self.ends(node, End::Failed);
+        self.tell(node, Event::Failed { message: &message });
+        self.outcome(node).message = message;
+        let mut failed = vec![node];
+        while let Some(node) = failed.pop() {
+            for consumer in self.waiting.fail(node) {
+                self.ends(consumer, End::Skipped);
+                self.tell(consumer, Event::Skipped);
+                failed.push(consumer);
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Stamps: by which a glance tells that what was verified once has not changed since, as git's index does.
+//!
+//! ```text
+//! cache/stamps/<experiment>.json   what runs of an experiment have verified, with the stamps that it had then
+//! ```
+//!
+//! A stamp is what the system notes of a file: its number, its size, and when it was changed last, which no program can set.
+//! What has the stamp that it had before every byte of it was read needs not be read again to be a hit. A bit that rots on
+//! the disk leaves no trace in a stamp: so whatever is handed on, to an instance that runs or to the reports, is read whole
+//! then, and `pipeline cache verify` reads all there is.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{folder::Store, record::Stored};
+use crate::{key::Digest, seal};
+
+/// No file of stamps is larger, in bytes.
+const LARGEST: u64 = 1 << 28;
+/// What was changed so recently could change again within one tick of the file system's clock, and keep its stamp.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Inode, size, and the times of the last write and of the last change: seconds and nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp(u64, u64, i64, i64, i64, i64);
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let meta = fs::symlink_metadata(path)?;
+        Ok(Self(meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()))
+    }
+
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let changed = u64::try_from(self.4).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        changed.is_some_and(|changed| changed + SETTLED < now)
+    }
+}
+
+/// A file, or a folder with all that is in it, by their names below it; it is called "" itself.
+type Artifact = Vec<(String, Stamp)>;
+
+fn artifact(path: &Path) -> io::Result<Artifact> {
+    let mut found = vec![(String::new(), Stamp::of(path)?)];
+    let mut waiting = if path.is_dir() { vec![String::new()] } else { vec![] };
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(path.join(&folder))? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().map_err(|_| io::Error::other("a name is not text"))?;
+            let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            found.push((name.clone(), Stamp::of(&entry.path())?));
+            if entry.file_type()?.is_dir() {
+                waiting.push(name);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_unchanged(path: &Path, artifact: &Artifact) -> bool {
+    let is_same = |(name, stamp): &(String, Stamp)| {
+        let found = if name.is_empty() { Stamp::of(path) } else { Stamp::of(&path.join(name)) };
+        found.is_ok_and(|found| found == *stamp)
+    };
+    artifact.iter().all(is_same)
+}
+
+/// A result that was verified.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Seen {
+    record: Stamp,
+    outputs: BTreeMap<String, Stored>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Stamps {
+    results: HashMap<Digest, Seen>,
+    objects: HashMap<Digest, Artifact>,
+}
+
+/// What was verified earlier, and what is now.
+#[derive(Debug)]
+pub struct Glance {
+    path: PathBuf,
+    before: Stamps,
+    new: Mutex<Stamps>,
+}
+
+impl Glance {
+    /// What runs of an experiment have noted in a store.
+    pub fn open(store: &Store, experiment: &str) -> Self {
+        let path = store.root().join("stamps").join(format!("{experiment}.json"));
+        let read = || {
+            let mut bytes = vec![];
+            File::open(&path)?.take(LARGEST).read_to_end(&mut bytes)?;
+            seal::open(&bytes)
+        };
+        // Without them everything is read.
+        let before = read().unwrap_or_default();
+        Self { path, before, new: Mutex::default() }
+    }
+
+    /// The outputs of a result, if nothing of it has changed since it was verified.
+    pub fn hit(&self, store: &Store, key: &Digest) -> Option<BTreeMap<String, Stored>> {
+        let seen = self.before.results.get(key)?;
+        let is_there = |stored: &Stored| {
+            let artifact = self.before.objects.get(&stored.content);
+            artifact.is_some_and(|artifact| is_unchanged(&store.object(&stored.content), artifact))
+        };
+        let is_same = Stamp::of(&store.result(key)).is_ok_and(|stamp| stamp == seen.record);
+        (is_same && seen.outputs.values().all(is_there)).then(|| seen.outputs.clone())
+    }
+
+    /// To be called before a result is read, all of it: what changes meanwhile has another stamp then.
+    pub fn reading<'a>(&'a self, store: &'a Store, key: &'a Digest) -> Reading<'a> {
+        let record = Stamp::of(&store.result(key));
+        Reading { glance: self, store, key, at: SystemTime::now(), record, objects: vec![] }
+    }
+
+    /// Writes down what was noted. Where it cannot be written nothing is lost but time.
+    pub fn keep(&self, store: &Store) {
+        let new = std::mem::take(&mut *self.noted());
+        if new.results.is_empty() {
+            return;
+        }
+        let mut all = self.before.clone();
+        all.results.retain(|key, _| store.result(key).exists());
+        all.results.extend(new.results);
+        all.objects.extend(new.objects);
+        let named: HashSet<&Digest> = all
+            .results
+            .values()
+            .flat_map(|seen| seen.outputs.values().map(|stored| &stored.content))
+            .collect();
+        all.objects.retain(|content, _| named.contains(content));
+        let write = || {
+            let folder = self.path.parent().unwrap_or(store.root());
+            fs::create_dir_all(folder)?;
+            let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+            draft.write_all(&seal::close(serde_json::to_vec(&all)?))?;
+            draft.persist(&self.path).map_err(|e| e.error)
+        };
+        if let Err(e) = write() {
+            tracing::debug!(error = %e, "what was verified cannot be remembered");
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Stamps> {
+        self.new.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A result that is being read.
+pub struct Reading<'a> {
+    glance: &'a Glance,
+    store: &'a Store,
+    key: &'a Digest,
+    at: SystemTime,
+    record: io::Result<Stamp>,
+    objects: Vec<(Digest, io::Result<Artifact>)>,
+}
+
+impl Reading<'_> {
+    /// To be called before an artifact of it is read.
+    pub fn object(&mut self, content: &Digest) {
+        self.objects.push((content.clone(), artifact(&self.store.object(content))));
+    }
+
+    /// All of it is sound.
+    pub fn sound(self, outputs: &BTreeMap<String, Stored>) {
+        let objects = self.objects.into_iter().map(|(content, artifact)| artifact.map(|a| (content, a)));
+        let (Ok(record), Ok(objects)) = (self.record, objects.collect::<io::Result<Vec<_>>>()) else {
+            return;
+        };
+        let is_settled = |(_, stamp): &(String, Stamp)| stamp.is_settled(self.at);
+        if record.is_settled(self.at) && objects.iter().flat_map(|(_, artifact)| artifact).all(is_settled) {
+            let mut new = self.glance.noted();
+            new.results.insert(self.key.clone(), Seen { record, outputs: outputs.clone() });
+            new.objects.extend(objects);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_tells_of_every_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("artifact");
+        let changes: [fn(&Path); 7] = [
+            |at| fs::write(at.join("a"), "2").unwrap(),
+            |at| {
+                // Another program can set back the time of the last write, and not that of the last change.
+                let file = File::options().write(true).open(at.join("a")).unwrap();
+                let modified = file.metadata().unwrap().modified().unwrap();
+                (&file).write_all(b"2").unwrap();
+                file.set_modified(modified).unwrap();
+            },
+            |at| fs::remove_file(at.join("a")).unwrap(),
+            |at| fs::write(at.join("b/new"), "").unwrap(),
+            |at| fs::remove_dir_all(at.join("b")).unwrap(),
+            |at| fs::rename(at.join("a"), at.join("c")).unwrap(),
+            |at| {
+                fs::write(at.join("other"), "1").unwrap();
+                fs::rename(at.join("other"), at.join("a")).unwrap();
+            },
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(path.join("b")).unwrap();
+            fs::write(path.join("a"), "1").unwrap();
+            fs::write(path.join("b/c"), "").unwrap();
+            let stamps = artifact(&path).unwrap();
+            assert_eq!(stamps.len(), 4);
+            assert!(is_unchanged(&path, &stamps));
+            // Past a tick of the file system's clock.
+            std::thread::sleep(Duration::from_millis(20));
+            change(&path);
+            assert!(!is_unchanged(&path, &stamps), "change {i}");
+        }
+    }
+
+    #[test]
+    fn what_was_changed_just_now_is_not_settled() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let stamp = Stamp::of(file.path()).unwrap();
+        let now = SystemTime::now();
+        assert!(!stamp.is_settled(now));
+        assert!(stamp.is_settled(now + 2 * SETTLED));
+        assert!(!stamp.is_settled(now - 2 * SETTLED), "the clock went back");
+    }
+}

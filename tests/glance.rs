@@ -1,0 +1,113 @@
+//! What was verified once and has not changed since is not read again to be a hit; what has is; and what is handed on always.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use common::{Lab, Ran, TINY, files};
+use serde_json::{Value, json};
+
+/// An experiment that has run, and run again when all of it had settled.
+fn settled(arguments: &[&str]) -> Lab {
+    let lab = Lab::new(TINY);
+    lab.run(arguments);
+    std::thread::sleep(Duration::from_millis(2200));
+    assert_eq!(lab.run(arguments)["ran"], 0);
+    assert!(stamps(&lab).exists(), "what was verified is remembered");
+    lab
+}
+
+fn stamps(lab: &Lab) -> PathBuf {
+    lab.path("cache/stamps/tiny.json")
+}
+
+/// Changes one bit of a read-only file where it lies.
+fn flip_a_bit(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Makes the stamps say that a file of the cache was like this when it was verified: as if a bit had rotten on the disk.
+fn forge(lab: &Lab, file: &Path) {
+    let meta = fs::metadata(file).unwrap();
+    let stamp =
+        json!([meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()]);
+    let below = file.strip_prefix(lab.path("cache/objects")).unwrap().to_str().unwrap();
+    let mut parts = below.splitn(3, '/');
+    let address = [parts.next().unwrap(), parts.next().unwrap()].concat();
+    let name = parts.next().unwrap_or_default();
+    let mut all: Value = serde_json::from_slice(&fs::read(stamps(lab)).unwrap()).unwrap();
+    let artifact = all["objects"][&address].as_array_mut().expect("the object was stamped");
+    let entry = artifact.iter_mut().find(|entry| entry[0] == name).expect("the file was stamped");
+    entry[1] = stamp;
+    all.as_object_mut().unwrap().remove("check");
+    fs::write(stamps(lab), all.to_string()).unwrap();
+}
+
+fn explains(ran: &Ran, what: &str) {
+    assert!(
+        ran.stderr.contains(what) && ran.stderr.contains("pipeline cache verify --repair"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn whatever_has_changed_is_read_again() {
+    let only = ["--only", "sft"];
+    let lab = settled(&only);
+    assert_eq!(lab.stale(&only), [""; 0]);
+    for folder in ["cache/objects", "cache/results"] {
+        for name in files(&lab.path(folder)).into_keys() {
+            let path = lab.path(folder).join(name);
+            flip_a_bit(&path);
+            assert!(!lab.stale(&only).is_empty(), "a bit of {} has flipped", path.display());
+            flip_a_bit(&path);
+            assert_eq!(lab.stale(&only), [""; 0], "and flipped back");
+        }
+    }
+    // Without stamps, and with what are none, everything is read.
+    for content in ["", "{}", "no JSON", r#"{ "results": 1 }"#] {
+        fs::write(stamps(&lab), content).unwrap();
+        assert_eq!(lab.run(&only)["ran"], 0, "{content}");
+    }
+}
+
+#[test]
+fn what_rots_unseen_is_not_handed_on() {
+    let lab = settled(&[]);
+    let sound = files(&lab.path("cache/objects"));
+    let shown = fs::read(lab.path("reports/tiny/index.html")).unwrap();
+    let (name, _) = sound.iter().find(|(_, bytes)| **bytes == shown).expect("the report is in the cache");
+    let report = lab.path("cache/objects").join(name);
+    flip_a_bit(&report);
+    forge(&lab, &report);
+    assert_eq!(lab.stale(&[]), [""; 0], "a glance is enough");
+    fs::remove_dir_all(lab.path("reports")).unwrap();
+    let ran = lab.try_call(&["run"]);
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    explains(&ran, "cannot write the report");
+
+    let change = ["--only", "rm", "--set", "stages.rm.with.training.steps=5"];
+    for model in sound.keys().filter(|name| name.ends_with("model.safetensors")) {
+        let model = lab.path("cache/objects").join(model);
+        flip_a_bit(&model);
+        forge(&lab, &model);
+    }
+    let ran = lab.try_call(&[&["run"], &change[..]].concat());
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    explains(&ran, "its input `init` has changed on disk");
+
+    lab.call(&["cache", "verify", "--repair"]);
+    lab.run(&[]);
+    assert!(files(&lab.path("cache/objects")) == sound, "what was set aside is made again");
+    assert!(lab.path("reports/tiny/index.html").exists());
+}
