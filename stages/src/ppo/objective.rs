@@ -39,18 +39,19 @@ pub fn policy_loss(new: &[f32], old: &[f32], advantages: &[f32], clip: f32) -> (
 }
 
 /// Half the squared error of values, clipped around the old values, as a mean over tokens; its gradient with
-/// respect to the new values.
-pub fn value_loss(new: &[f32], old: &[f32], returns: &[f32], clip: f32) -> Loss {
+/// respect to the new values; and the share of tokens whose value lies outside the clip range.
+pub fn value_loss(new: &[f32], old: &[f32], returns: &[f32], clip: f32) -> (Loss, f32) {
     let n = new.len() as f32;
-    let (mut loss, mut gradient) = (0.0, Vec::with_capacity(new.len()));
+    let (mut loss, mut gradient, mut outside) = (0.0, Vec::with_capacity(new.len()), 0.0);
     for ((new, old), target) in new.iter().zip(old).zip(returns) {
         let near = old + (new - old).clamp(-clip, clip);
         let (plain, clipped) = (new - target, near - target);
         loss += 0.5 * plain.powi(2).max(clipped.powi(2)) / n;
         // Where the clipped error is the larger, `near` stands at its bound and has no slope.
         gradient.push(if plain.abs() >= clipped.abs() { plain / n } else { 0.0 });
+        outside += if (new - old).abs() > clip { 1.0 / n } else { 0.0 };
     }
-    (loss, gradient)
+    ((loss, gradient), outside)
 }
 
 #[cfg(test)]
@@ -84,7 +85,9 @@ mod tests {
             let step = [0.0, 0.1, -0.1, 0.4, -0.5, 0.05, 0.3, -0.3];
             let new: Vec<f32> = old.iter().zip(step).map(|(o, s)| o + s).collect();
             check_gradient(&new, |x| policy_loss(x, &old, &advantages, 0.2).0);
-            check_gradient(&new, |x| value_loss(x, &old, &advantages, 0.25));
+            check_gradient(&new, |x| value_loss(x, &old, &advantages, 0.25).0);
+            let (_, outside) = value_loss(&new, &old, &advantages, 0.25);
+            assert!((outside - 4.0 / 8.0).abs() < 1e-6, "four steps are longer: {outside}");
         }
     }
 

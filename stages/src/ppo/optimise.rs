@@ -121,13 +121,14 @@ impl State {
         })
     }
 
-    /// Some epochs over the minibatches of a rollout. What the policy's steps looked like, in order.
+    /// Some epochs over the minibatches of a rollout. What the policy's steps looked like, in order, and the share of values that
+    /// the critic's had clipped.
     fn learn(
         &mut self,
         params: &Params,
         rollout: &Rollout,
         seed: u64,
-    ) -> Result<Vec<PolicyStats>, StageError> {
+    ) -> Result<Vec<(PolicyStats, f32)>, StageError> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut order: Vec<usize> = (0..rollout.episodes.len()).collect();
         let mut steps = vec![];
@@ -137,25 +138,29 @@ impl State {
                 let batch = episode::batch(part.iter().map(|&i| &rollout.episodes[i]));
                 let pick = |rows: &[Vec<f32>]| part.iter().flat_map(|&i| rows[i].clone()).collect::<Vec<_>>();
                 let (old, advantages) = (pick(&rollout.log_probs), pick(&rollout.advantages));
-                let mut stats = PolicyStats::default();
+                let (mut stats, mut values_clipped) = (PolicyStats::default(), 0.0);
                 self.policy.step(&batch, |new| {
                     let (loss, seen) = policy_loss(new, &old, &advantages, params.clip);
                     stats = seen;
                     loss
                 })?;
-                steps.push(stats);
                 let (old, returns) = (pick(&rollout.values), pick(&rollout.returns));
-                self.critic.step(&batch, |new| value_loss(new, &old, &returns, params.value_clip))?;
+                self.critic.step(&batch, |new| {
+                    let (loss, outside) = value_loss(new, &old, &returns, params.value_clip);
+                    values_clipped = outside;
+                    loss
+                })?;
+                steps.push((stats, values_clipped));
             }
         }
         Ok(steps)
     }
 
     /// One point of each curve.
-    fn record(&mut self, params: &Params, rollout: &Rollout, steps: &[PolicyStats]) {
+    fn record(&mut self, params: &Params, rollout: &Rollout, steps: &[(PolicyStats, f32)]) {
         self.updates += 1;
         let n = steps.len() as f32;
-        let mean = |of: fn(&PolicyStats) -> f32| steps.iter().map(of).sum::<f32>() / n;
+        let mean = |of: fn(&PolicyStats) -> f32| steps.iter().map(|(stats, _)| of(stats)).sum::<f32>() / n;
         let f = rollout.figures;
         let points = [
             ("reward", f.reward),
@@ -168,10 +173,11 @@ impl State {
             ("explained_variance", f.explained_variance),
             ("positive", f.positive),
             ("negative", f.negative),
-            ("first_ratio_deviation", steps[0].ratio_deviation),
+            ("first_ratio_deviation", steps[0].0.ratio_deviation),
             ("ratio", mean(|s| s.ratio)),
             ("ratio_variance", mean(|s| s.ratio_variance)),
             ("clipped", mean(|s| s.clipped)),
+            ("values_clipped", steps.iter().map(|(_, share)| share).sum::<f32>() / n),
             ("approximate_kl", mean(|s| s.approximate_kl)),
         ];
         let step = self.updates as u32;
