@@ -97,6 +97,43 @@ fn a_machine_without_a_card_takes_what_one_with_a_card_has_made() {
 }
 
 #[test]
+fn what_could_not_be_sent_the_next_run_sends() {
+    let shared = tempfile::tempdir().unwrap();
+    let remote = ["--only", "sft", "--remote", shared.path().to_str().unwrap()];
+    let (first, second) = (Lab::new(TINY), Lab::new(TINY));
+    // Where blobs should lie there is a file.
+    fs::write(shared.path().join("blobs"), "in the way").unwrap();
+    assert_eq!(first.run(&remote)["ran"], 2);
+    assert_eq!(second.plan(&remote)["data"].0, "miss");
+    fs::remove_file(shared.path().join("blobs")).unwrap();
+    assert_eq!(first.run(&remote)["ran"], 0);
+    assert_eq!(second.run(&remote)["fetched"], 2);
+    assert_eq!(files(&first.path("cache/unsent")).len(), 0, "nothing is owed any more");
+}
+
+#[test]
+fn what_another_run_works_on_is_waited_for_and_fetched() {
+    let needing = TINY.replacen("    uses: sft\n", "    uses: sft\n    needs: { gpus: 1 }\n", 1);
+    let (first, second) = (Lab::new(&needing), Lab::new(&needing));
+    let shared = tempfile::tempdir().unwrap();
+    let remote = ["--only", "sft", "--remote", shared.path().to_str().unwrap()];
+    first.run(&[&remote[..], &["--gpus", "0"]].concat());
+    let plan = second.call(&[&["plan", "--json"], &remote[..]].concat()).json_whole();
+    let key = plan["instances"][1]["key"].as_str().unwrap().to_string();
+    fs::create_dir_all(second.path("cache/locks")).unwrap();
+    let lock = fs::File::create(second.path("cache/locks").join(key)).unwrap();
+    lock.lock().unwrap();
+    let run = second.command(&[&["run", "--json"], &remote[..]].concat()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    drop(lock);
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("another run works on it"), "{said}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["fetched"], 2);
+}
+
+#[test]
 fn a_record_that_another_machine_has_written_stays() {
     let shared = tempfile::tempdir().unwrap();
     let remote = ["--only", "data", "--remote", shared.path().to_str().unwrap()];

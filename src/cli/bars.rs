@@ -16,7 +16,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stages::contract::Progress;
 
 use super::{args::LogFormat, logging::Logs};
-use crate::run::{Event, Overall, Watcher};
+use crate::run::{Event, Overall, Summary, Watcher};
 
 /// Without a terminal, a running instance says how far it is no more often than this, and nor does the run.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -120,8 +120,9 @@ fn figures(progress: &Progress, per_second: f64) -> String {
 }
 
 fn counts(overall: Overall) -> String {
-    let Overall { total, cached, failed, skipped, running, fetching, sending, .. } = overall;
-    let queued = total - overall.done() - running - fetching;
+    let Overall { summary, running, fetching, sending } = overall;
+    let Summary { total, cached, failed, skipped, .. } = summary;
+    let queued = total.saturating_sub(summary.done() + running + fetching);
     let mut text = format!("{running} running, {queued} queued, {cached} cached, {failed} failed");
     for (number, what) in [(skipped, "skipped"), (fetching, "fetched now"), (sending, "to send")] {
         if number > 0 {
@@ -141,6 +142,7 @@ impl Watcher for Show {
             }
             Event::Progress(progress) => return self.progress(instance, progress),
             Event::Cached => tracing::debug!(instance, "cached"),
+            Event::NotFetched => tracing::debug!(instance, "could not be taken from the shared cache"),
             Event::Fetched => tracing::info!(instance, "taken from the shared cache"),
             Event::Finished { elapsed } => tracing::info!(instance, "done in {:.1} s", elapsed.as_secs_f64()),
             Event::Waits => tracing::info!(instance, "another run works on it: waiting for its result"),
@@ -168,11 +170,12 @@ impl Watcher for Show {
         if self.last.replace(overall) == overall {
             return;
         }
-        self.overall.set_position(overall.done() as u64);
+        self.overall.set_position(overall.summary.done() as u64);
         self.overall.set_message(counts(overall));
         if self.overall.is_hidden() && self.told.get().elapsed() >= PAUSE {
             self.told.set(Instant::now());
-            tracing::info!("{}/{} instances: {}", overall.done(), overall.total, counts(overall));
+            let Summary { total, .. } = overall.summary;
+            tracing::info!("{}/{total} instances: {}", overall.summary.done(), counts(overall));
         }
     }
 }
@@ -194,10 +197,10 @@ mod tests {
 
     #[test]
     fn every_instance_is_counted_once() {
-        let mut overall =
-            Overall { total: 10, ran: 1, cached: 2, failed: 1, running: 2, ..Overall::default() };
+        let summary = Summary { total: 10, ran: 1, cached: 2, failed: 1, ..Summary::default() };
+        let mut overall = Overall { summary, running: 2, ..Overall::default() };
         assert_eq!(counts(overall), "2 running, 4 queued, 2 cached, 1 failed");
-        (overall.skipped, overall.fetching, overall.sending) = (1, 1, 3);
+        (overall.summary.skipped, overall.fetching, overall.sending) = (1, 1, 3);
         assert_eq!(
             counts(overall),
             "2 running, 2 queued, 2 cached, 1 failed, 1 skipped, 1 fetched now, 3 to send"

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    history::{FORMAT, History, Run},
+    history::{FORMAT, Git, History, Run},
     run::{self, End, Launcher, Options, Outcome, Shared, Summary, Tokens},
 };
 
@@ -38,6 +38,9 @@ struct Last<'a> {
 }
 
 pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<ExitCode> {
+    // As it is when the run begins, and while the rest is read.
+    let file = options.experiment.file.clone();
+    let git = std::thread::spawn(move || surroundings::git(&file));
     // Manifests and logs name files in the cache: absolute, so that they mean the same wherever they are read.
     let cache = absolute(&options.cache.folder)?;
     let (setup, store) = Setup::with_store(&options.experiment, registry, &cache)?;
@@ -55,7 +58,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
         },
         retries: options.retries,
         launcher: launcher(logs)?,
-        remote: options.remote.open()?.map(|remote| Shared::new(remote, options.read_only)),
+        remote: options.remote.open()?.map(|remote| Shared::new(remote, options.read_only, &store)),
         reports: reports.clone(),
     };
     let show = Show::new(logs, setup.chosen.len());
@@ -70,13 +73,16 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
         let publishes = |n: &petgraph::graph::NodeIndex| setup.graph[*n].publishes();
         tell(&summary, &instances, setup.chosen.iter().any(publishes).then_some(&reports));
     }
-    let record = record(&options.experiment, &setup, id, started, &summary, instances);
+    let git = git.join().unwrap_or_default();
+    let record = record(&options.experiment, &setup, id, started, git, &summary, instances);
     // Results are what counts: a run whose record cannot be written has not failed.
     let written = history.write(&record).map_err(|e| say(&format!("warning: {e}")));
     if options.json {
         let (experiment, run) = (&setup.experiment.name, written.is_ok().then_some(record.id.as_str()));
         output::json_line(&Last { experiment, run, summary: &summary, reports })?;
     }
+    // The process ends: the system takes the memory back faster.
+    std::mem::forget(setup);
     Ok(match () {
         () if summary.interrupted => ExitCode::from(INTERRUPTED),
         () if summary.failed > 0 => ExitCode::from(FAILED),
@@ -106,6 +112,7 @@ fn record(
     setup: &Setup,
     id: String,
     started: Duration,
+    git: Option<Git>,
     summary: &Summary,
     instances: Vec<Outcome>,
 ) -> Run {
@@ -121,7 +128,7 @@ fn record(
         started: started.as_secs(),
         seconds: summary.seconds,
         host: surroundings::host(),
-        git: surroundings::git(&options.file),
+        git,
         interrupted: summary.interrupted,
         instances,
     }

@@ -81,8 +81,13 @@ const LARGEST_RUN: u64 = 1 << 28;
 
 impl Remote {
     /// The result of a key, if there is one. Nothing is transferred but its record.
-    pub fn record_of(&self, key: &Digest) -> Result<Option<Record>> {
-        self.wait(&|| false, self.record(key))
+    pub fn record_of(&self, key: &Digest, stop: &dyn Fn() -> bool) -> Result<Option<Record>> {
+        self.wait(stop, self.record(key))
+    }
+
+    /// Its location, as it was named, without secrets.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Brings the result of a key into a store, if its record is what the caller wants. The caller holds the key's lock.
@@ -114,6 +119,7 @@ impl Remote {
             }
             into.record(key, &record)?;
             let _ = fs::remove_dir_all(&folder);
+            let _ = fs::remove_dir(into.work(key)); // unless there is a checkpoint in it
             Ok(Some(record))
         })
     }

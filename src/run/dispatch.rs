@@ -55,6 +55,8 @@ pub struct Interrupt;
 /// What an executor does, in a thread of its own.
 enum Task {
     Run(Box<Job>, Handle),
+    /// Asks the shared cache whether it has the result of a key.
+    Ask(Digest, Handle),
     /// Fetches the result of a key from the shared cache. Holds the key.
     Fetch(Digest, Handle, Lock),
     /// Sends it there.
@@ -65,7 +67,9 @@ enum Task {
 enum Message {
     Progress(NodeIndex, Progress),
     Ended(NodeIndex, std::result::Result<Success, String>),
-    /// With the contents of the outputs, if the shared cache has them.
+    /// Whether the shared cache says that it has it.
+    Asked(NodeIndex, bool),
+    /// With the contents of the outputs, if the shared cache had them.
     Fetched(NodeIndex, Option<BTreeMap<String, Digest>>),
     Sent(NodeIndex),
 }
@@ -102,6 +106,8 @@ pub fn run(
             announced: BTreeSet::new(),
             sharing: BTreeMap::new(),
             running: BTreeMap::new(),
+            to_ask: VecDeque::new(),
+            asking: BTreeMap::new(),
             to_fetch: VecDeque::new(),
             fetching: BTreeMap::new(),
             to_send: VecDeque::new(),
@@ -129,6 +135,7 @@ pub fn run(
                     let _ = sender.send(message);
                 });
             };
+            d.look_at_locks();
             result = d.transfer_what_fits(&start).and_then(|()| d.start_what_fits(&start));
             if result.is_err() || d.is_idle() {
                 break;
@@ -147,7 +154,7 @@ pub fn run(
         }
         // The scope waits for the executors, and these for their processes.
         d.running.values().for_each(|running| running.handle.kill());
-        d.fetching.values().chain(d.sending.values()).for_each(Handle::kill);
+        [&d.asking, &d.fetching, &d.sending].into_iter().flat_map(BTreeMap::values).for_each(Handle::kill);
         d.summary.seconds = begun.elapsed().as_secs_f64();
         result.map(|()| {
             let outcomes = chosen.iter().map(|node| d.outcome(*node).clone()).collect();
@@ -168,6 +175,9 @@ fn perform(
     match task {
         Task::Run(job, handle) => {
             Message::Ended(node, execute(&job, &options.launcher, store, &handle, progress))
+        }
+        Task::Ask(key, handle) => {
+            Message::Asked(node, remote.is_some_and(|remote| remote.has(instance, &key, &handle)))
         }
         Task::Fetch(key, handle, _lock) => {
             let found = remote.and_then(|remote| remote.fetch(instance, &key, store, &handle, progress));
@@ -207,6 +217,13 @@ struct Running {
     timed_out: bool,
 }
 
+/// What a key is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    ToFetch,
+    ToRun,
+}
+
 /// The instances of one key, which runs once.
 struct Sharing {
     first: NodeIndex,
@@ -227,13 +244,16 @@ struct Dispatcher<'a> {
     /// Must run and can, the most urgent last.
     ready: BTreeSet<Urgency>,
     /// Another run holds the key.
-    locked: Vec<NodeIndex>,
+    locked: Vec<(NodeIndex, Held)>,
     /// Of these it was said that they wait.
     announced: BTreeSet<NodeIndex>,
-    /// By the key of what is ready, locked, running or has failed.
+    /// By the key of what must be brought or made, is, or has failed.
     sharing: BTreeMap<Digest, Sharing>,
     running: BTreeMap<NodeIndex, Running>,
     /// Must be made unless the shared cache has it, which is asked before anything is taken for it.
+    to_ask: VecDeque<NodeIndex>,
+    asking: BTreeMap<NodeIndex, Handle>,
+    /// The shared cache has it.
     to_fetch: VecDeque<NodeIndex>,
     fetching: BTreeMap<NodeIndex, Handle>,
     /// Was made, and is to be sent to the shared cache. Nothing waits for that but the end of the run.
@@ -251,8 +271,9 @@ struct Dispatcher<'a> {
 impl Dispatcher<'_> {
     fn is_idle(&self) -> bool {
         let nothing_runs = self.ready.is_empty() && self.locked.is_empty() && self.running.is_empty();
-        let nothing_moves = self.to_fetch.is_empty() && self.fetching.is_empty();
-        nothing_runs && nothing_moves && self.to_send.is_empty() && self.sending.is_empty()
+        let moving = [&self.asking, &self.fetching, &self.sending];
+        let to_move = [&self.to_ask, &self.to_fetch, &self.to_send];
+        nothing_runs && moving.iter().all(|m| m.is_empty()) && to_move.iter().all(|m| m.is_empty())
     }
 
     fn urgency(&self, node: NodeIndex) -> Urgency {
@@ -265,16 +286,17 @@ impl Dispatcher<'_> {
 
     fn tell_overall(&self) {
         self.watcher.overall(Overall {
-            total: self.summary.total,
-            ran: self.summary.ran,
-            cached: self.summary.cached,
-            failed: self.summary.failed,
-            skipped: self.summary.skipped,
+            summary: self.summary,
             running: self.running.len(),
-            ready: self.ready.len() + self.locked.len() + self.to_fetch.len(),
             fetching: self.fetching.len(),
             sending: self.to_send.len() + self.sending.len(),
         });
+    }
+
+    /// The key of an instance that was looked up.
+    fn key(&self, node: NodeIndex) -> Digest {
+        let known = self.outcomes.get(&node).and_then(|outcome| outcome.key.clone());
+        known.unwrap_or_else(|| key_of(self.graph, node, &self.outputs).digest())
     }
 
     /// What is known of an instance so far.
@@ -306,6 +328,9 @@ impl Dispatcher<'_> {
                     Decision::Hit(outputs) => {
                         self.ends(node, End::Cached);
                         self.tell(node, Event::Cached);
+                        if self.options.remote.as_ref().is_some_and(|remote| remote.is_owed(&key)) {
+                            self.to_send.push_back(node);
+                        }
                         wave.extend(self.finish(node, outputs)?);
                     }
                     Decision::Miss(why) => {
@@ -315,6 +340,7 @@ impl Dispatcher<'_> {
                     }
                 }
             }
+            self.tell_overall();
         }
         Ok(())
     }
@@ -327,7 +353,7 @@ impl Dispatcher<'_> {
                 entry.insert(Sharing { first: node, others: vec![], failed: false });
                 tracing::debug!(instance, reason, "must run");
                 if self.options.remote.is_some() {
-                    self.to_fetch.push_back(node);
+                    self.to_ask.push_back(node);
                 } else {
                     self.ready.insert(self.urgency(node));
                 }

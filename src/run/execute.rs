@@ -18,7 +18,7 @@ use super::{
     resolve::contents,
 };
 use crate::{
-    key::{Digest, Key},
+    key::{Digest, Key, KeyInput},
     store::{Lock, Provenance, Record, Store, content_of},
 };
 
@@ -97,7 +97,7 @@ pub fn execute(
     handle: &Handle,
     progress: impl FnMut(Progress),
 ) -> Result<Success, String> {
-    are_sound(job)?;
+    are_sound(job, store, handle)?;
     let key = job.key.digest();
     let work = store.work(&key);
     let begun = Instant::now();
@@ -149,14 +149,16 @@ pub fn execute(
 }
 
 /// Reads every byte of a job's inputs: a glance may have been enough so far.
-fn are_sound(job: &Job) -> Result<(), String> {
+fn are_sound(job: &Job, store: &Store, handle: &Handle) -> Result<(), String> {
     for (name, expected) in &job.key.inputs {
-        for (artifact, expected) in job.manifest.inputs[name].iter().zip(expected) {
-            let found = content_of(&artifact.path);
-            if !found.is_ok_and(|found| found.digest == expected.content) {
+        for (artifact, KeyInput { content, .. }) in job.manifest.inputs[name].iter().zip(expected) {
+            if handle.is_killed() {
+                return Err("interrupted".into());
+            }
+            if !content_of(&artifact.path).is_ok_and(|found| found.digest == *content) {
+                store.forget(content);
                 return Err(format!(
-                    "its input `{name}` has changed on disk: `{}`\n\
-                     hint: `pipeline cache verify --repair` sets aside what is damaged, and the next run makes it again",
+                    "its input `{name}` has changed on disk: `{}`\nhint: run again: what is damaged is made again",
                     artifact.path.display()
                 ));
             }

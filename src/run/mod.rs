@@ -1,8 +1,8 @@
 //! Bringing an experiment up to date.
 //!
 //! `resolve` says what an instance's key is and whether the store has it; `plan` and `run` both go by it. The
-//! dispatcher owns all state; executors run one instance each, in a process of its own ([`child`]), and send
-//! messages.
+//! dispatcher owns all state; executors run one instance each, in a process of its own ([`child`]), or fetch or send
+//! one result, and send messages.
 
 pub mod child;
 mod dispatch;

@@ -50,7 +50,7 @@ pub struct Outcome {
 }
 
 /// What a run did.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     pub total: usize,
     pub ran: usize,

@@ -109,7 +109,7 @@ fn elsewhere(
     remote: Option<&Remote>,
 ) -> Result<Option<BTreeMap<String, Digest>>, Trouble> {
     let Some(remote) = remote else { return Ok(None) };
-    let outputs = match remote.record_of(key) {
+    let outputs = match remote.record_of(key, &|| false) {
         Err(Trouble::Damaged(_)) => None,
         found => found?.map(|record| record.outputs),
     };

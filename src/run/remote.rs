@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    path::PathBuf,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -28,12 +30,33 @@ pub struct Shared {
     /// It gives nothing, or takes nothing: it is not asked for that again.
     gives_nothing: AtomicBool,
     takes_nothing: AtomicBool,
+    /// Where it is noted what was made and not sent yet.
+    owed: PathBuf,
 }
 
 impl Shared {
-    pub fn new(remote: Remote, read_only: bool) -> Self {
+    pub fn new(remote: Remote, read_only: bool, store: &Store) -> Self {
         let no = AtomicBool::default;
-        Self { remote, read_only, gives_nothing: no(), takes_nothing: no() }
+        let owed = store.unsent(remote.name());
+        Self { remote, read_only, gives_nothing: no(), takes_nothing: no(), owed }
+    }
+
+    /// Notes that a result is to be sent: a run that ends before leaves it to the next. Where it cannot be noted nothing is lost
+    /// but that.
+    pub(super) fn owe(&self, key: &Digest) {
+        if self.read_only {
+            return;
+        }
+        let note =
+            || fs::create_dir_all(&self.owed).and_then(|()| fs::File::create(self.owed.join(key.as_str())));
+        if let Err(e) = note() {
+            tracing::debug!(error = %e, "what is to be sent cannot be noted");
+        }
+    }
+
+    /// Whether an earlier run has made a result and not sent it.
+    pub(super) fn is_owed(&self, key: &Digest) -> bool {
+        self.takes() && self.owed.join(key.as_str()).exists()
     }
 
     /// Whether it is worth asking.
@@ -44,6 +67,17 @@ impl Shared {
     /// Whether something can be sent.
     pub(super) fn takes(&self) -> bool {
         !self.read_only && !self.takes_nothing.load(Ordering::Relaxed)
+    }
+
+    /// Whether it says that it has the result of a key.
+    pub(super) fn has(&self, instance: &Instance, key: &Digest, handle: &Handle) -> bool {
+        match self.remote.record_of(key, &|| handle.is_killed()) {
+            Ok(record) => record.is_some_and(|record| declares(instance.kind.outputs, &record.outputs)),
+            Err(trouble) => {
+                self.note(&instance.name, &trouble, &self.gives_nothing, "fetch nothing");
+                false
+            }
+        }
     }
 
     /// The contents of the outputs that an instance has under a key, brought into the store; none where they must be made. The
@@ -80,8 +114,9 @@ impl Shared {
     /// Sends a result.
     pub(super) fn push(&self, instance: &Instance, key: &Digest, store: &Store, handle: &Handle) {
         let course = Course { stop: &|| handle.is_killed(), moved: &|_| {} };
-        if let Err(trouble) = self.remote.push(key, store, course) {
-            self.note(&instance.name, &trouble, &self.takes_nothing, "send nothing");
+        match self.remote.push(key, store, course) {
+            Ok(()) => drop(fs::remove_file(self.owed.join(key.as_str()))),
+            Err(trouble) => self.note(&instance.name, &trouble, &self.takes_nothing, "send nothing"),
         }
     }
 

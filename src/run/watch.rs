@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use stages::contract::Progress;
 
+use super::outcome::Summary;
+
 /// News of one instance.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
@@ -15,6 +17,8 @@ pub enum Event<'a> {
     Cached,
     /// The shared cache had it.
     Fetched,
+    /// The shared cache seemed to have it; it must be made.
+    NotFetched,
     Finished {
         elapsed: Duration,
     },
@@ -31,28 +35,15 @@ pub enum Event<'a> {
     Skipped,
 }
 
-/// How far a run is: numbers of instances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How far a run is: numbers of instances. Those that neither ended nor are named here wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Overall {
-    pub total: usize,
-    pub ran: usize,
-    pub cached: usize,
-    pub failed: usize,
-    pub skipped: usize,
+    pub summary: Summary,
     pub running: usize,
-    /// Could run, if there were room; others wait for their producers.
-    pub ready: usize,
     /// Are brought from the shared cache.
     pub fetching: usize,
-    /// Are sent there.
+    /// Are made, and to be sent there.
     pub sending: usize,
-}
-
-impl Overall {
-    /// Those that have come to an end.
-    pub fn done(&self) -> usize {
-        self.ran + self.cached + self.failed + self.skipped
-    }
 }
 
 /// Sees every event of a run, from one thread.

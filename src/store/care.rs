@@ -160,13 +160,16 @@ impl Store {
         for folder in ["work", "damaged"] {
             waste.others.extend(entries(&self.root().join(folder))?);
         }
-        for path in
-            entries(&self.root().join("logs"))?.into_iter().chain(entries(&self.root().join("locks"))?)
-        {
+        let mut named = entries(&self.root().join("logs"))?;
+        named.extend(entries(&self.root().join("locks"))?);
+        for location in entries(&self.root().join("unsent"))? {
+            named.extend(entries(&location)?);
+        }
+        for path in named {
             let key = path.file_stem().and_then(|name| Digest::try_from(name.to_str()?.to_string()).ok());
             waste.others.extend(key.filter(|key| !kept.contains(key)).map(|_| path));
         }
-        for folder in ["results", "runs"] {
+        for folder in ["results", "runs", "stamps"] {
             let is_draft =
                 |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".tmp"));
             waste.others.extend(entries(&self.root().join(folder))?.into_iter().filter(is_draft));

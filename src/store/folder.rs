@@ -63,11 +63,16 @@ impl Store {
         Self { root: root.into(), glance: None }
     }
 
-    /// A store for which a glance at what an experiment's runs have verified is enough; see [`super::stamps`].
+    /// A store for which a glance at what an experiment's runs have verified is enough (`stamps.rs`).
     pub fn of_experiment(root: impl Into<PathBuf>, experiment: &str) -> Self {
         let plain = Self::new(root);
         let glance = Glance::open(&plain, experiment);
         Self { glance: Some(Arc::new(glance)), ..plain }
+    }
+
+    /// An object turned out to have changed although a glance did not tell: it is read again next time.
+    pub fn forget(&self, content: &Digest) {
+        self.glance.iter().for_each(|glance| glance.forget(content));
     }
 
     /// Remembers what was verified.
@@ -92,6 +97,12 @@ impl Store {
 
     pub fn log(&self, key: &Digest) -> PathBuf {
         self.root.join("logs").join(format!("{key}.log"))
+    }
+
+    /// Where is noted what is to be sent to a shared cache, by the keys.
+    pub fn unsent(&self, location: &str) -> PathBuf {
+        let name = blake3::hash(location.as_bytes()).to_hex();
+        self.root.join("unsent").join(&name[..16])
     }
 
     pub(super) fn result(&self, key: &Digest) -> PathBuf {

@@ -7,8 +7,9 @@
 //! cache/logs/<key>.log       what an instance logged, every attempt
 //! cache/locks/<key>          held while a run works on the key; `locks/cache` by every run, and while tidying up
 //! cache/code/<hash>.json     what a code fingerprint stands for, to say what changed
-//! cache/stamps/<name>.json   what was verified, so that a glance tells whether it has changed since
-//! cache/damaged/             what was found damaged, set aside
+//! cache/stamps/<name>.json    what was verified, so that a glance tells whether it has changed since
+//! cache/unsent/<location>/    keys of results that are still to be sent to a shared cache
+//! cache/damaged/              what was found damaged, set aside
 //! ```
 //!
 //! A result is recorded only when all its outputs are in, each moved there whole. What is handed on is verified.

@@ -4,10 +4,11 @@
 //! cache/stamps/<experiment>.json   what runs of an experiment have verified, with the stamps that it had then
 //! ```
 //!
-//! A stamp is what the system notes of a file: its number, its size, and when it was changed last, which no program can set.
-//! What has the stamp that it had before every byte of it was read needs not be read again to be a hit. A bit that rots on
-//! the disk leaves no trace in a stamp: so whatever is handed on, to an instance that runs or to the reports, is read whole
-//! then, and `pipeline cache verify` reads all there is.
+//! A stamp is what the system notes of a file: its number, its size, and when it was changed last. What has the stamp that it
+//! had before every byte of it was read needs not be read again to be a hit. Not every change leaves a trace in a stamp: a
+//! bit that rots on the disk does not, nor does what a program writes through a map of the file that it has had before. So
+//! whatever is handed on, to an instance that runs or to the reports, is read whole then, and `pipeline cache verify` reads
+//! all there is.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -40,8 +41,9 @@ impl Stamp {
     }
 
     fn is_settled(&self, now: SystemTime) -> bool {
-        let changed = u64::try_from(self.4).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-        changed.is_some_and(|changed| changed + SETTLED < now)
+        let seconds = u64::try_from(self.2.max(self.4)).unwrap_or(u64::MAX);
+        let changed = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        changed.and_then(|changed| changed.checked_add(SETTLED)).is_some_and(|settled| settled < now)
     }
 }
 
@@ -70,7 +72,7 @@ fn is_unchanged(path: &Path, artifact: &Artifact) -> bool {
         let found = if name.is_empty() { Stamp::of(path) } else { Stamp::of(&path.join(name)) };
         found.is_ok_and(|found| found == *stamp)
     };
-    artifact.iter().all(is_same)
+    artifact.first().is_some_and(|(name, _)| name.is_empty()) && artifact.iter().all(is_same)
 }
 
 /// A result that was verified.
@@ -89,23 +91,26 @@ struct Stamps {
 /// What was verified earlier, and what is now.
 #[derive(Debug)]
 pub struct Glance {
-    path: PathBuf,
+    /// Where they are kept; nowhere for an experiment whose name is none.
+    path: Option<PathBuf>,
     before: Stamps,
     new: Mutex<Stamps>,
+    forgotten: Mutex<HashSet<Digest>>,
 }
 
 impl Glance {
     /// What runs of an experiment have noted in a store.
     pub fn open(store: &Store, experiment: &str) -> Self {
-        let path = store.root().join("stamps").join(format!("{experiment}.json"));
-        let read = || {
+        let is_name = !experiment.starts_with('.') && !experiment.contains(['/', '\0']);
+        let path = is_name.then(|| store.root().join("stamps").join(format!("{experiment}.json")));
+        let read = |path: &PathBuf| {
             let mut bytes = vec![];
-            File::open(&path)?.take(LARGEST).read_to_end(&mut bytes)?;
+            File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
             seal::open(&bytes)
         };
         // Without them everything is read.
-        let before = read().unwrap_or_default();
-        Self { path, before, new: Mutex::default() }
+        let before = path.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();
+        Self { path, before, new: Mutex::default(), forgotten: Mutex::default() }
     }
 
     /// The outputs of a result, if nothing of it has changed since it was verified.
@@ -125,12 +130,19 @@ impl Glance {
         Reading { glance: self, store, key, at: SystemTime::now(), record, objects: vec![] }
     }
 
+    /// What was seen of an object does not hold.
+    pub fn forget(&self, content: &Digest) {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(content.clone());
+    }
+
     /// Writes down what was noted. Where it cannot be written nothing is lost but time.
     pub fn keep(&self, store: &Store) {
         let new = std::mem::take(&mut *self.noted());
-        if new.results.is_empty() {
+        let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = self.path.as_ref().filter(|_| !new.results.is_empty() || !forgotten.is_empty())
+        else {
             return;
-        }
+        };
         let mut all = self.before.clone();
         all.results.retain(|key, _| store.result(key).exists());
         all.results.extend(new.results);
@@ -140,13 +152,13 @@ impl Glance {
             .values()
             .flat_map(|seen| seen.outputs.values().map(|stored| &stored.content))
             .collect();
-        all.objects.retain(|content, _| named.contains(content));
+        all.objects.retain(|content, _| named.contains(content) && !forgotten.contains(content));
         let write = || {
-            let folder = self.path.parent().unwrap_or(store.root());
+            let folder = path.parent().unwrap_or(store.root());
             fs::create_dir_all(folder)?;
             let mut draft = tempfile::NamedTempFile::new_in(folder)?;
             draft.write_all(&seal::close(serde_json::to_vec(&all)?))?;
-            draft.persist(&self.path).map_err(|e| e.error)
+            draft.persist(path).map_err(|e| e.error)
         };
         if let Err(e) = write() {
             tracing::debug!(error = %e, "what was verified cannot be remembered");

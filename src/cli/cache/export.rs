@@ -8,6 +8,7 @@ use crate::{
     cli::{args::CacheFolder, output},
     error::{Error, Result},
     history::{History, Ref},
+    run::Outcome,
     store::Store,
 };
 
@@ -15,6 +16,11 @@ pub fn run(run: &Ref, file: &Path, cache: &CacheFolder) -> Result<ExitCode> {
     let (store, history) = (Store::new(&cache.folder), History::new(&cache.folder));
     let run = history.find(run)?;
     let keys = run.keys()?;
+    let is_gone = |o: &&Outcome| o.key.as_ref().is_some_and(|key| store.record_of(key).is_none());
+    if let Some(outcome) = run.instances.iter().find(is_gone) {
+        let message = format!("the result of `{}` in the run `{}` is gone", outcome.instance, run.id);
+        return Err(Error::experiment(message).hint("run the experiment again, and export that run"));
+    }
     let write = || {
         if file.exists() {
             return Err(std::io::Error::other("there is a file of that name"));

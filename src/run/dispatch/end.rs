@@ -27,7 +27,8 @@ impl Dispatcher<'_> {
                         self.ends(node, End::Ran);
                         self.outcome(node).seconds = Some(elapsed.as_secs_f64());
                         self.tell(node, Event::Finished { elapsed });
-                        if self.options.remote.is_some() {
+                        if let Some(remote) = &self.options.remote {
+                            remote.owe(&self.key(node));
                             self.to_send.push_back(node);
                         }
                         self.succeed(node, outputs)?;
@@ -35,6 +36,14 @@ impl Dispatcher<'_> {
                     Err(message) => {
                         self.try_again(node, if timed_out { self.too_long(node) } else { message })
                     }
+                }
+            }
+            Message::Asked(node, found) => {
+                self.asking.remove(&node);
+                if found {
+                    self.to_fetch.push_back(node);
+                } else {
+                    self.ready.insert(self.urgency(node));
                 }
             }
             Message::Fetched(node, found) => {
@@ -46,7 +55,10 @@ impl Dispatcher<'_> {
                         self.tell(node, Event::Fetched);
                         self.succeed(node, outputs)?;
                     }
-                    None => drop(self.ready.insert(self.urgency(node))),
+                    None => {
+                        self.tell(node, Event::NotFetched);
+                        self.ready.insert(self.urgency(node));
+                    }
                 }
             }
             Message::Sent(node) => drop(self.sending.remove(&node)),
@@ -76,7 +88,7 @@ impl Dispatcher<'_> {
 
     /// It fails, and with it those that share its key.
     pub(super) fn give_up(&mut self, node: NodeIndex, message: String) {
-        let key = key_of(self.graph, node, &self.outputs).digest();
+        let key = self.key(node);
         self.fail(node, message);
         let others = self.sharing.get_mut(&key).map(|sharing| {
             sharing.failed = true;
@@ -88,7 +100,7 @@ impl Dispatcher<'_> {
 
     /// An instance that was to run has its result, and those that share its key find it in the store.
     pub(super) fn succeed(&mut self, node: NodeIndex, outputs: BTreeMap<String, Digest>) -> Result<()> {
-        let key = key_of(self.graph, node, &self.outputs).digest();
+        let key = self.key(node);
         let mut free = BTreeSet::from_iter(self.finish(node, outputs)?);
         free.extend(self.sharing.remove(&key).into_iter().flat_map(|sharing| sharing.others));
         self.settle(free)

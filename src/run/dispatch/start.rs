@@ -4,8 +4,6 @@ use super::*;
 
 impl Dispatcher<'_> {
     pub(super) fn start_what_fits(&mut self, start: &impl Fn(NodeIndex, Task)) -> Result<()> {
-        let locked = std::mem::take(&mut self.locked);
-        self.ready.extend(locked.into_iter().map(|node| self.urgency(node)).collect::<Vec<_>>());
         // What cannot start yet. What waits for memory or a card is not overtaken by what takes some.
         let (mut waiting, mut is_short) = (vec![], false);
         while self.running.len() < self.options.jobs && self.free.threads > 0 {
@@ -13,7 +11,10 @@ impl Dispatcher<'_> {
             let Some(urgency @ (_, std::cmp::Reverse(node))) = self.ready.pop_last() else { break };
             let needs = &self.graph[node].needs;
             if let Some(lacks) = self.options.tokens.lacks(needs) {
-                self.give_up(node, lacks);
+                // Not while another run works on it.
+                if self.hold(node, &self.key(node), Held::ToRun)?.is_some() {
+                    self.give_up(node, lacks);
+                }
                 continue;
             }
             let takes_some = needs.memory > Memory::default() || needs.gpus > 0;
@@ -30,8 +31,7 @@ impl Dispatcher<'_> {
                 None => {}
             }
             let key = key_of(self.graph, node, &self.outputs);
-            let digest = key.digest();
-            let Some(lock) = self.hold(node, &digest)? else { continue };
+            let Some(lock) = self.hold(node, &self.key(node), Held::ToRun)? else { continue };
             let taken = self.free.take(needs, self.free.threads / candidates);
             let handle = Handle::default();
             let deadline = needs.timeout.map(|Timeout(most)| Instant::now() + most);
@@ -48,12 +48,12 @@ impl Dispatcher<'_> {
 
     /// The lock of a key, to work on it. None while another run works on it, or if one has finished it since: then it is
     /// dealt with.
-    pub(super) fn hold(&mut self, node: NodeIndex, key: &Digest) -> Result<Option<Lock>> {
+    pub(super) fn hold(&mut self, node: NodeIndex, key: &Digest, why: Held) -> Result<Option<Lock>> {
         let Some(lock) = self.store.try_lock(key)? else {
             if self.announced.insert(node) {
                 self.tell(node, Event::Waits);
             }
-            self.locked.push(node);
+            self.locked.push((node, why));
             return Ok(None);
         };
         let Some(outputs) = self.resolver.hit(&self.graph[node], key) else { return Ok(Some(lock)) };
@@ -61,6 +61,16 @@ impl Dispatcher<'_> {
         self.tell(node, Event::Cached);
         self.succeed(node, outputs)?;
         Ok(None)
+    }
+
+    /// What another run held is tried once more.
+    pub(super) fn look_at_locks(&mut self) {
+        for (node, why) in std::mem::take(&mut self.locked) {
+            match why {
+                Held::ToFetch => self.to_fetch.push_back(node),
+                Held::ToRun => drop(self.ready.insert(self.urgency(node))),
+            }
+        }
     }
 
     pub(super) fn end_what_takes_too_long(&mut self) {
