@@ -27,6 +27,7 @@ impl Remote {
     /// If it is no location, or lacks a setting.
     pub fn open(location: &str, settings: impl Iterator<Item = (String, String)>) -> Result<Self> {
         let shown = without_secrets(location);
+        let mut place = shown.clone();
         let (store, prefix) = if location.contains("://") {
             let url = Url::parse(location)
                 .map_err(|e| Error::experiment(format!("`{shown}` is no location: {e}")).hint(KNOWN))?;
@@ -44,6 +45,7 @@ impl Remote {
         } else {
             let folder =
                 std::path::absolute(location).map_err(Error::io(format!("cannot use `{location}`")))?;
+            place = folder.display().to_string();
             let store = std::fs::create_dir_all(&folder)
                 .map_err(|e| e.to_string())
                 .and_then(|()| LocalFileSystem::new_with_prefix(&folder).map_err(|e| e.to_string()))
@@ -56,7 +58,7 @@ impl Remote {
             .enable_all()
             .build()
             .map_err(Error::io("cannot start threads for the network"))?;
-        Ok(Self { store, prefix, name: shown, runtime, suspects: Mutex::new(BTreeSet::new()) })
+        Ok(Self { store, prefix, name: shown, place, runtime, suspects: Mutex::new(BTreeSet::new()) })
     }
 }
 

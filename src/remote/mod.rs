@@ -45,6 +45,7 @@ pub struct Remote {
     prefix: Path,
     /// As it was named.
     name: String,
+    place: String,
     runtime: Runtime,
     /// Blobs that were found to hold something else: they are written again.
     suspects: Mutex<BTreeSet<Digest>>,
@@ -85,9 +86,9 @@ impl Remote {
         self.wait(stop, self.record(key))
     }
 
-    /// Its location, as it was named, without secrets.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Its location, without secrets; of a folder the whole path.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// Brings the result of a key into a store, if its record is what the caller wants. The caller holds the key's lock.
@@ -133,6 +134,7 @@ impl Remote {
                 let path = from.object(&stored.content);
                 let parts = Listing::of(&path)?;
                 if parts.content().digest != stored.content {
+                    from.distrust_stamps();
                     let message = format!("the output `{name}` of the result {} is damaged", key.short());
                     return Err(Trouble::Disk(io::Error::other(message)));
                 }

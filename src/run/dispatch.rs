@@ -15,7 +15,7 @@ use super::{
     manifest::Manifest,
     outcome::{End, Outcome, Summary},
     publish::{can_publish, publish},
-    remote::Shared,
+    remote::{Owed, Shared},
     resolve::{Decision, Outputs, Resolver, Waiting, key_of},
     tokens::{Short, Tokens},
     watch::{Event, Overall, Watcher},
@@ -174,7 +174,13 @@ fn perform(
     let (instance, remote) = (&graph[node], options.remote.as_ref());
     match task {
         Task::Run(job, handle) => {
-            Message::Ended(node, execute(&job, &options.launcher, store, &handle, progress))
+            // Before there is a result: a run that ends then leaves it to the next one to send it.
+            let owed = remote.map(|remote| remote.owe(&job.key.digest()));
+            let ended = execute(&job, &options.launcher, store, &handle, progress);
+            if ended.is_err() {
+                owed.into_iter().for_each(Owed::withdraw);
+            }
+            Message::Ended(node, ended)
         }
         Task::Ask(key, handle) => {
             Message::Asked(node, remote.is_some_and(|remote| remote.has(instance, &key, &handle)))
@@ -326,11 +332,7 @@ impl Dispatcher<'_> {
                 self.outcome(node).key = Some(key.clone());
                 match decision {
                     Decision::Hit(outputs) => {
-                        self.ends(node, End::Cached);
-                        self.tell(node, Event::Cached);
-                        if self.options.remote.as_ref().is_some_and(|remote| remote.is_owed(&key)) {
-                            self.to_send.push_back(node);
-                        }
+                        self.is_cached(node, &key);
                         wave.extend(self.finish(node, outputs)?);
                     }
                     Decision::Miss(why) => {
@@ -343,6 +345,15 @@ impl Dispatcher<'_> {
             self.tell_overall();
         }
         Ok(())
+    }
+
+    /// The store has its result; perhaps an earlier run has not sent it.
+    fn is_cached(&mut self, node: NodeIndex, key: &Digest) {
+        self.ends(node, End::Cached);
+        self.tell(node, Event::Cached);
+        if self.options.remote.as_ref().is_some_and(|remote| remote.is_owed(key)) {
+            self.to_send.push_back(node);
+        }
     }
 
     /// The first instance of a key runs; others wait for its result, and take no place from what can run.

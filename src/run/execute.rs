@@ -156,7 +156,7 @@ fn are_sound(job: &Job, store: &Store, handle: &Handle) -> Result<(), String> {
                 return Err("interrupted".into());
             }
             if !content_of(&artifact.path).is_ok_and(|found| found.digest == *content) {
-                store.forget(content);
+                store.distrust_stamps();
                 return Err(format!(
                     "its input `{name}` has changed on disk: `{}`\nhint: run again: what is damaged is made again",
                     artifact.path.display()

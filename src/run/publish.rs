@@ -45,7 +45,7 @@ pub fn publish(
             // Where the file system can, this shares the blocks.
             std::io::copy(&mut fs::File::open(store.object(content))?, &mut fs::File::create(&draft)?)?;
             if content_of(&draft)?.digest != *content {
-                store.forget(content);
+                store.distrust_stamps();
                 let message = "the cached one has changed on disk; run again, and it is made again";
                 return Err(std::io::Error::other(message));
             }

@@ -34,24 +34,31 @@ pub struct Shared {
     owed: PathBuf,
 }
 
+/// A note of what is to be sent.
+pub struct Owed(PathBuf);
+
+impl Owed {
+    pub fn withdraw(self) {
+        let _ = fs::remove_file(self.0);
+    }
+}
+
 impl Shared {
     pub fn new(remote: Remote, read_only: bool, store: &Store) -> Self {
         let no = AtomicBool::default;
-        let owed = store.unsent(remote.name());
+        let owed = store.unsent(remote.place());
         Self { remote, read_only, gives_nothing: no(), takes_nothing: no(), owed }
     }
 
     /// Notes that a result is to be sent: a run that ends before leaves it to the next. Where it cannot be noted nothing is lost
     /// but that.
-    pub(super) fn owe(&self, key: &Digest) {
-        if self.read_only {
-            return;
+    pub(super) fn owe(&self, key: &Digest) -> Owed {
+        let note = self.owed.join(key.as_str());
+        if !self.read_only {
+            let write = fs::create_dir_all(&self.owed).and_then(|()| fs::File::create(&note));
+            drop(write.inspect_err(|e| tracing::debug!(error = %e, "what is to be sent cannot be noted")));
         }
-        let note =
-            || fs::create_dir_all(&self.owed).and_then(|()| fs::File::create(self.owed.join(key.as_str())));
-        if let Err(e) = note() {
-            tracing::debug!(error = %e, "what is to be sent cannot be noted");
-        }
+        Owed(note)
     }
 
     /// Whether an earlier run has made a result and not sent it.
@@ -115,7 +122,7 @@ impl Shared {
     pub(super) fn push(&self, instance: &Instance, key: &Digest, store: &Store, handle: &Handle) {
         let course = Course { stop: &|| handle.is_killed(), moved: &|_| {} };
         match self.remote.push(key, store, course) {
-            Ok(()) => drop(fs::remove_file(self.owed.join(key.as_str()))),
+            Ok(()) => Owed(self.owed.join(key.as_str())).withdraw(),
             Err(trouble) => self.note(&instance.name, &trouble, &self.takes_nothing, "send nothing"),
         }
     }

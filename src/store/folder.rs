@@ -70,9 +70,9 @@ impl Store {
         Self { glance: Some(Arc::new(glance)), ..plain }
     }
 
-    /// An object turned out to have changed although a glance did not tell: it is read again next time.
-    pub fn forget(&self, content: &Digest) {
-        self.glance.iter().for_each(|glance| glance.forget(content));
+    /// Something turned out to have changed although a glance did not tell: all is read again next time.
+    pub fn distrust_stamps(&self) {
+        self.glance.iter().for_each(|glance| glance.fail());
     }
 
     /// Remembers what was verified.

@@ -16,7 +16,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -95,7 +98,8 @@ pub struct Glance {
     path: Option<PathBuf>,
     before: Stamps,
     new: Mutex<Stamps>,
-    forgotten: Mutex<HashSet<Digest>>,
+    /// One of them did not hold.
+    failed: AtomicBool,
 }
 
 impl Glance {
@@ -110,7 +114,7 @@ impl Glance {
         };
         // Without them everything is read.
         let before = path.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();
-        Self { path, before, new: Mutex::default(), forgotten: Mutex::default() }
+        Self { path, before, new: Mutex::default(), failed: AtomicBool::new(false) }
     }
 
     /// The outputs of a result, if nothing of it has changed since it was verified.
@@ -130,19 +134,23 @@ impl Glance {
         Reading { glance: self, store, key, at: SystemTime::now(), record, objects: vec![] }
     }
 
-    /// What was seen of an object does not hold.
-    pub fn forget(&self, content: &Digest) {
-        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(content.clone());
+    /// One of them does not hold.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     /// Writes down what was noted. Where it cannot be written nothing is lost but time.
     pub fn keep(&self, store: &Store) {
-        let new = std::mem::take(&mut *self.noted());
-        let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(path) = self.path.as_ref().filter(|_| !new.results.is_empty() || !forgotten.is_empty())
-        else {
+        let Some(path) = &self.path else { return };
+        if self.failed.load(Ordering::Relaxed) {
+            // Others may not hold either: everything is read next time.
+            let _ = fs::remove_file(path);
             return;
-        };
+        }
+        let new = std::mem::take(&mut *self.noted());
+        if new.results.is_empty() {
+            return;
+        }
         let mut all = self.before.clone();
         all.results.retain(|key, _| store.result(key).exists());
         all.results.extend(new.results);
@@ -152,7 +160,7 @@ impl Glance {
             .values()
             .flat_map(|seen| seen.outputs.values().map(|stored| &stored.content))
             .collect();
-        all.objects.retain(|content, _| named.contains(content) && !forgotten.contains(content));
+        all.objects.retain(|content, _| named.contains(content));
         let write = || {
             let folder = path.parent().unwrap_or(store.root());
             fs::create_dir_all(folder)?;

@@ -27,8 +27,7 @@ impl Dispatcher<'_> {
                         self.ends(node, End::Ran);
                         self.outcome(node).seconds = Some(elapsed.as_secs_f64());
                         self.tell(node, Event::Finished { elapsed });
-                        if let Some(remote) = &self.options.remote {
-                            remote.owe(&self.key(node));
+                        if self.options.remote.is_some() {
                             self.to_send.push_back(node);
                         }
                         self.succeed(node, outputs)?;

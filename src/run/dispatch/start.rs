@@ -57,8 +57,7 @@ impl Dispatcher<'_> {
             return Ok(None);
         };
         let Some(outputs) = self.resolver.hit(&self.graph[node], key) else { return Ok(Some(lock)) };
-        self.ends(node, End::Cached);
-        self.tell(node, Event::Cached);
+        self.is_cached(node, key);
         self.succeed(node, outputs)?;
         Ok(None)
     }

@@ -23,6 +23,10 @@ impl Dispatcher<'_> {
         }
         while self.fetching.len() < TRANSFERS {
             let Some(node) = self.to_fetch.pop_front() else { break };
+            if !remote.gives() {
+                self.ready.insert(self.urgency(node));
+                continue;
+            }
             let key = self.key(node);
             let Some(lock) = self.hold(node, &key, Held::ToFetch)? else { continue };
             let handle = Handle::default();
