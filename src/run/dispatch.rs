@@ -106,12 +106,9 @@ pub fn run(
             announced: BTreeSet::new(),
             sharing: BTreeMap::new(),
             running: BTreeMap::new(),
-            to_ask: VecDeque::new(),
-            asking: BTreeMap::new(),
-            to_fetch: VecDeque::new(),
-            fetching: BTreeMap::new(),
-            to_send: VecDeque::new(),
-            sending: BTreeMap::new(),
+            ask: Queue::default(),
+            fetch: Queue::default(),
+            send: Queue::default(),
             free: options.tokens.clone(),
             tries: BTreeMap::new(),
             outputs: Outputs::new(),
@@ -154,7 +151,7 @@ pub fn run(
         }
         // The scope waits for the executors, and these for their processes.
         d.running.values().for_each(|running| running.handle.kill());
-        [&d.asking, &d.fetching, &d.sending].into_iter().flat_map(BTreeMap::values).for_each(Handle::kill);
+        d.queues().into_iter().flat_map(|queue| queue.now.values()).for_each(Handle::kill);
         d.summary.seconds = begun.elapsed().as_secs_f64();
         result.map(|()| {
             let outcomes = chosen.iter().map(|node| d.outcome(*node).clone()).collect();
@@ -238,6 +235,13 @@ struct Sharing {
     failed: bool,
 }
 
+/// What waits for its turn with the shared cache, and what has it.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<NodeIndex>,
+    now: BTreeMap<NodeIndex, Handle>,
+}
+
 struct Dispatcher<'a> {
     graph: &'a Graph,
     store: &'a Store,
@@ -257,14 +261,11 @@ struct Dispatcher<'a> {
     sharing: BTreeMap<Digest, Sharing>,
     running: BTreeMap<NodeIndex, Running>,
     /// Must be made unless the shared cache has it, which is asked before anything is taken for it.
-    to_ask: VecDeque<NodeIndex>,
-    asking: BTreeMap<NodeIndex, Handle>,
+    ask: Queue,
     /// The shared cache has it.
-    to_fetch: VecDeque<NodeIndex>,
-    fetching: BTreeMap<NodeIndex, Handle>,
+    fetch: Queue,
     /// Was made, and is to be sent to the shared cache. Nothing waits for that but the end of the run.
-    to_send: VecDeque<NodeIndex>,
-    sending: BTreeMap<NodeIndex, Handle>,
+    send: Queue,
     free: Tokens,
     /// How often an instance has failed and was tried again.
     tries: BTreeMap<NodeIndex, u16>,
@@ -277,9 +278,11 @@ struct Dispatcher<'a> {
 impl Dispatcher<'_> {
     fn is_idle(&self) -> bool {
         let nothing_runs = self.ready.is_empty() && self.locked.is_empty() && self.running.is_empty();
-        let moving = [&self.asking, &self.fetching, &self.sending];
-        let to_move = [&self.to_ask, &self.to_fetch, &self.to_send];
-        nothing_runs && moving.iter().all(|m| m.is_empty()) && to_move.iter().all(|m| m.is_empty())
+        nothing_runs && self.queues().into_iter().all(|q| q.waiting.is_empty() && q.now.is_empty())
+    }
+
+    fn queues(&self) -> [&Queue; 3] {
+        [&self.ask, &self.fetch, &self.send]
     }
 
     fn urgency(&self, node: NodeIndex) -> Urgency {
@@ -294,8 +297,8 @@ impl Dispatcher<'_> {
         self.watcher.overall(Overall {
             summary: self.summary,
             running: self.running.len(),
-            fetching: self.fetching.len(),
-            sending: self.to_send.len() + self.sending.len(),
+            fetching: self.fetch.now.len(),
+            sending: self.send.waiting.len() + self.send.now.len(),
         });
     }
 
@@ -352,7 +355,7 @@ impl Dispatcher<'_> {
         self.ends(node, End::Cached);
         self.tell(node, Event::Cached);
         if self.options.remote.as_ref().is_some_and(|remote| remote.is_owed(key)) {
-            self.to_send.push_back(node);
+            self.send.waiting.push_back(node);
         }
     }
 
@@ -364,7 +367,7 @@ impl Dispatcher<'_> {
                 entry.insert(Sharing { first: node, others: vec![], failed: false });
                 tracing::debug!(instance, reason, "must run");
                 if self.options.remote.is_some() {
-                    self.to_ask.push_back(node);
+                    self.ask.waiting.push_back(node);
                 } else {
                     self.ready.insert(self.urgency(node));
                 }

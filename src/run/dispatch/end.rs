@@ -28,7 +28,7 @@ impl Dispatcher<'_> {
                         self.outcome(node).seconds = Some(elapsed.as_secs_f64());
                         self.tell(node, Event::Finished { elapsed });
                         if self.options.remote.is_some() {
-                            self.to_send.push_back(node);
+                            self.send.waiting.push_back(node);
                         }
                         self.succeed(node, outputs)?;
                     }
@@ -38,15 +38,15 @@ impl Dispatcher<'_> {
                 }
             }
             Message::Asked(node, found) => {
-                self.asking.remove(&node);
+                self.ask.now.remove(&node);
                 if found {
-                    self.to_fetch.push_back(node);
+                    self.fetch.waiting.push_back(node);
                 } else {
                     self.ready.insert(self.urgency(node));
                 }
             }
             Message::Fetched(node, found) => {
-                self.fetching.remove(&node);
+                self.fetch.now.remove(&node);
                 match found {
                     Some(outputs) => {
                         self.ends(node, End::Cached);
@@ -60,7 +60,7 @@ impl Dispatcher<'_> {
                     }
                 }
             }
-            Message::Sent(node) => drop(self.sending.remove(&node)),
+            Message::Sent(node) => drop(self.send.now.remove(&node)),
         }
         Ok(())
     }

@@ -30,8 +30,8 @@ impl Dispatcher<'_> {
                 }
                 None => {}
             }
-            let key = key_of(self.graph, node, &self.outputs);
             let Some(lock) = self.hold(node, &self.key(node), Held::ToRun)? else { continue };
+            let key = key_of(self.graph, node, &self.outputs);
             let taken = self.free.take(needs, self.free.threads / candidates);
             let handle = Handle::default();
             let deadline = needs.timeout.map(|Timeout(most)| Instant::now() + most);
@@ -66,7 +66,7 @@ impl Dispatcher<'_> {
     pub(super) fn look_at_locks(&mut self) {
         for (node, why) in std::mem::take(&mut self.locked) {
             match why {
-                Held::ToFetch => self.to_fetch.push_back(node),
+                Held::ToFetch => self.fetch.waiting.push_back(node),
                 Held::ToRun => drop(self.ready.insert(self.urgency(node))),
             }
         }

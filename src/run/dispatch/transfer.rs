@@ -8,37 +8,39 @@ const QUESTIONS: usize = 16;
 /// Results that are fetched at once, and that are sent at once.
 const TRANSFERS: usize = 4;
 
+impl Queue {
+    /// Whose turn it is, if fewer than `most` have theirs.
+    fn next(&mut self, most: usize) -> Option<NodeIndex> {
+        if self.now.len() < most { self.waiting.pop_front() } else { None }
+    }
+
+    fn begin(&mut self, node: NodeIndex) -> Handle {
+        self.now.entry(node).or_default().clone()
+    }
+}
+
 impl Dispatcher<'_> {
     pub(super) fn transfer_what_fits(&mut self, start: &impl Fn(NodeIndex, Task)) -> Result<()> {
         let Some(remote) = &self.options.remote else { return Ok(()) };
-        while self.asking.len() < QUESTIONS {
-            let Some(node) = self.to_ask.pop_front() else { break };
+        while let Some(node) = self.ask.next(QUESTIONS) {
             if remote.gives() {
-                let handle = Handle::default();
-                self.asking.insert(node, handle.clone());
-                start(node, Task::Ask(self.key(node), handle));
+                start(node, Task::Ask(self.key(node), self.ask.begin(node)));
             } else {
                 self.ready.insert(self.urgency(node));
             }
         }
-        while self.fetching.len() < TRANSFERS {
-            let Some(node) = self.to_fetch.pop_front() else { break };
+        while let Some(node) = self.fetch.next(TRANSFERS) {
             if !remote.gives() {
                 self.ready.insert(self.urgency(node));
                 continue;
             }
             let key = self.key(node);
             let Some(lock) = self.hold(node, &key, Held::ToFetch)? else { continue };
-            let handle = Handle::default();
-            self.fetching.insert(node, handle.clone());
-            start(node, Task::Fetch(key, handle, lock));
+            start(node, Task::Fetch(key, self.fetch.begin(node), lock));
         }
-        while self.sending.len() < TRANSFERS {
-            let Some(node) = self.to_send.pop_front() else { break };
+        while let Some(node) = self.send.next(TRANSFERS) {
             if remote.takes() {
-                let handle = Handle::default();
-                self.sending.insert(node, handle.clone());
-                start(node, Task::Send(self.key(node), handle));
+                start(node, Task::Send(self.key(node), self.send.begin(node)));
             }
         }
         Ok(())
