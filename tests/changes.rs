@@ -41,7 +41,7 @@ fn instance<'a>(graph: &'a Graph, name: &str) -> &'a Instance {
 }
 
 fn params(graph: &Graph, name: &str) -> Value {
-    instance(graph, name).params.clone()
+    (*instance(graph, name).params).clone()
 }
 
 /// The instances of a stage, and what they have as `a`.
@@ -109,6 +109,16 @@ fn profiles_and_overrides_reach_into_the_changes() {
     assert_eq!(params(&graph, "other[seed=two]"), json!({ "a": 2 }));
     let graph = try_graph(VARIANTS, None, &["axes.seed={one: , two: {other: {a: 2}}}"]).unwrap();
     assert_eq!(params(&graph, "other[seed=two]"), json!({ "a": 2 }));
+}
+
+#[test]
+fn numbers_that_are_equal_are_one_parameter() {
+    let written = |number: &str| {
+        let graph = try_graph(VARIANTS, None, &[&format!("stages.other.with.a={number}")]).unwrap();
+        params(&graph, "other[seed=1]").to_string()
+    };
+    assert_eq!(written("-0.0"), written("0.0"));
+    assert_eq!(written("1.0e-1"), written("0.1"));
 }
 
 #[test]

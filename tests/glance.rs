@@ -10,7 +10,7 @@ use std::{
 };
 
 use common::{Lab, Ran, TINY, files};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// An experiment that has run, and run again when all of it had settled.
 fn settled(arguments: &[&str]) -> Lab {
@@ -37,19 +37,42 @@ fn flip_a_bit(path: &Path) {
 
 /// Makes the stamps say that a file of the cache was like this when it was verified: as if a bit had rotten on the disk.
 fn forge(lab: &Lab, file: &Path) {
-    let meta = fs::metadata(file).unwrap();
-    let stamp =
-        json!([meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()]);
-    let below = file.strip_prefix(lab.path("cache/objects")).unwrap().to_str().unwrap();
-    let mut parts = below.splitn(3, '/');
-    let address = [parts.next().unwrap(), parts.next().unwrap()].concat();
-    let name = parts.next().unwrap_or_default();
+    let objects = lab.path("cache/objects");
+    let object = |content: &str| objects.join(&content[..2]).join(&content[2..]);
     let mut all: Value = serde_json::from_slice(&fs::read(stamps(lab)).unwrap()).unwrap();
-    let artifact = all["objects"][&address].as_array_mut().expect("the object was stamped");
-    let entry = artifact.iter_mut().find(|entry| entry[0] == name).expect("the file was stamped");
-    entry[1] = stamp;
+    let mut forged = 0;
+    for (key, seen) in all["results"].as_object_mut().unwrap() {
+        // An output is its content and the names of its files.
+        let outputs = seen["outputs"].as_object().unwrap().values();
+        let paths = outputs.flat_map(|output| {
+            let object = object(output[0]["content"].as_str().unwrap());
+            let path = move |name: &Value| match name.as_str().unwrap() {
+                "" => object.clone(),
+                name => object.join(name),
+            };
+            output[1].as_array().unwrap().iter().map(path)
+        });
+        let record = lab.path("cache/results").join(format!("{key}.json"));
+        let paths: Vec<PathBuf> = std::iter::once(record).chain(paths).collect();
+        if paths.iter().any(|path| path == file) {
+            seen["sum"] = sum(&paths).to_string().into();
+            forged += 1;
+        }
+    }
+    assert!(forged > 0, "the file was stamped");
     all.as_object_mut().unwrap().remove("check");
     fs::write(stamps(lab), all.to_string()).unwrap();
+}
+
+fn sum(paths: &[PathBuf]) -> blake3::Hash {
+    let mut hash = blake3::Hasher::new();
+    for meta in paths.iter().map(|path| fs::metadata(path).unwrap()) {
+        hash.update(&meta.ino().to_le_bytes()).update(&meta.size().to_le_bytes());
+        for time in [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()] {
+            hash.update(&time.to_le_bytes());
+        }
+    }
+    hash.finalize()
 }
 
 fn explains(ran: &Ran, what: &str) {

@@ -77,6 +77,21 @@ fn every_run_leaves_a_record() {
 }
 
 #[test]
+fn a_record_that_did_not_reach_the_disk_is_none() {
+    let lab = Lab::new(TINY);
+    let made = lab.run(&JUDGE);
+    let (made, nothing) = (made["run"].as_str().unwrap(), lab.run(&JUDGE));
+    let path = lab.path("cache/runs").join(format!("{}.json", nothing["run"].as_str().unwrap()));
+    fs::write(&path, "").unwrap();
+    assert_eq!(runs(&lab).len(), 1);
+    let shown = lab.call(&["show", "judge[seed=1]", "--json"]).json_whole();
+    assert_eq!(shown["run"], made);
+    lab.call(&["cache", "gc"]);
+    assert!(!path.exists());
+    assert_eq!(lab.run(&JUDGE)["ran"], 0);
+}
+
+#[test]
 fn an_instance_is_shown_with_all_that_is_remembered() {
     let lab = two_runs();
     let name = "rm[objective=sequence,seed=1]";

@@ -4,14 +4,23 @@ mod common;
 #[path = "common/s3.rs"]
 mod s3;
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Output, sync::atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, Output},
+    sync::atomic::Ordering,
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
 
 use common::{ALL, Lab, Ran, TINY, files};
-use s3::{BadWire, KEY, S3, SECRET};
+use s3::{BadWire, KEY, S3, SECRET, stuck_wire};
 use serde_json::Value;
 
-/// A call with the settings of an S3 server at an address.
-fn call(lab: &Lab, server: SocketAddr, arguments: &[&str]) -> Ran {
+/// A command with the settings of an S3 server at an address.
+fn command(lab: &Lab, server: SocketAddr, arguments: &[&str]) -> Command {
     let mut command = lab.command(arguments);
     command.envs([
         ("PIPELINE_REMOTE", "s3://bucket/cache"),
@@ -21,7 +30,12 @@ fn call(lab: &Lab, server: SocketAddr, arguments: &[&str]) -> Ran {
         ("AWS_ALLOW_HTTP", "true"),
         ("AWS_ENDPOINT", &format!("http://{server}")),
     ]);
-    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    command
+}
+
+fn call(lab: &Lab, server: SocketAddr, arguments: &[&str]) -> Ran {
+    let Output { status, stdout, stderr } =
+        command(lab, server, arguments).output().expect("the program starts");
     let text = |bytes| String::from_utf8(bytes).expect("output is text");
     let ran = Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) };
     assert!(!ran.stdout.contains(SECRET) && !ran.stderr.contains(SECRET), "a secret is printed");
@@ -124,7 +138,7 @@ fn what_another_run_works_on_is_waited_for_and_fetched() {
     let lock = fs::File::create(second.path("cache/locks").join(key)).unwrap();
     lock.lock().unwrap();
     let run = second.command(&[&["run", "--json"], &remote[..]].concat()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     drop(lock);
     let output = run.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -210,6 +224,41 @@ fn a_wire_that_breaks_costs_time_and_nothing_else() {
     assert!(cuts >= 5, "the wire was cut {cuts} times");
     assert_eq!(second.run(&[])["ran"], 0);
     assert_same(&first, &second);
+}
+
+#[test]
+fn a_large_file_that_was_sent_in_part_goes_on_from_there() {
+    let large = TINY
+        .replace("width: 32, layers: 2, heads: 2", "width: 256, layers: 1, heads: 2")
+        .replace("feed_forward: 48", "feed_forward: 8192")
+        .replace("steps: 30, batch: 16", "steps: 1, batch: 1");
+    let (first, second, server) = (Lab::new(&large), Lab::new(&large), S3::start());
+    first.run(&["--only", "sft"]);
+    let pieces = || -> BTreeMap<PathBuf, SystemTime> {
+        let folder = server.bucket().join("cache/pieces");
+        if !folder.exists() {
+            return BTreeMap::new();
+        }
+        let written = |name: &PathBuf| fs::metadata(folder.join(name)).unwrap().modified().unwrap();
+        files(&folder).into_keys().map(|name| (name.clone(), written(&name))).collect()
+    };
+    let wire = stuck_wire(server.address);
+    let mut push = command(&first, wire, &["cache", "push"]).spawn().unwrap();
+    let begun = Instant::now();
+    while pieces().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(60) && push.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(100));
+    }
+    push.kill().unwrap();
+    push.wait().unwrap();
+    let before = pieces();
+
+    assert_eq!(call(&first, server.address, &["cache", "push"]).code, Some(0));
+    let after = pieces();
+    assert!(before.len() < after.len(), "{before:?} {after:?}");
+    assert!(before.iter().all(|(name, written)| after[name] == *written), "{before:?} {after:?}");
+    assert_eq!(call(&second, server.address, &["cache", "pull"]).code, Some(0));
+    assert!(files(&first.path("cache/objects")) == files(&second.path("cache/objects")));
 }
 
 #[test]

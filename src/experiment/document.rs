@@ -262,10 +262,13 @@ fn plain(yaml: serde_yaml::Value, path: &mut Path) -> Result<Value, Unfit> {
         Yaml::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
             (Some(whole), ..) => whole.into(),
             (_, Some(whole), _) => whole.into(),
-            (.., float) => float.and_then(Number::from_f64).map(Value::from).ok_or_else(|| Unfit {
-                message: format!("`{number}` is no number to count with"),
-                hint: "write a finite number",
-            })?,
+            // `-0.0` is `0.0`: equal parameters have one key.
+            (.., float) => {
+                float.and_then(|x| Number::from_f64(x + 0.0)).map(Value::from).ok_or_else(|| Unfit {
+                    message: format!("`{number}` is no number to count with"),
+                    hint: "write a finite number",
+                })?
+            }
         },
         Yaml::Sequence(items) => {
             let mut plain_items = vec![];

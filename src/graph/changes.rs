@@ -1,11 +1,11 @@
 //! A stage's parameters at a point: its `with`, and over it what the values of its axes change.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 use serde_json::{Map, Value};
 use stages::contract::{Kind, ParamError};
 
-use super::substitute::{Slip, substitute};
+use super::substitute::{Slip, names, substitute};
 use crate::{
     error::{Error, Result},
     experiment::{AxisValue, Document, Experiment, did_you_mean},
@@ -46,6 +46,19 @@ pub fn check_changes(experiment: &Experiment, document: &Document) -> Result<()>
 struct Source {
     path: Vec<String>,
     params: Value,
+}
+
+/// The axes on which a stage's parameters can depend: those that its texts name, and those whose values change it.
+pub fn shaping<'a>(stage: &str, experiment: &'a Experiment) -> Vec<&'a str> {
+    let changes = |axis: &str| {
+        let values = experiment.axes[axis].changes.iter().flat_map(|changes| changes.values());
+        values.filter_map(|stages| stages.get(stage)).collect::<Vec<_>>()
+    };
+    let spec = &experiment.stages[stage];
+    let raw: Vec<_> = iter::once(&spec.with).chain(spec.over.iter().flat_map(|axis| changes(axis))).collect();
+    let is_named = |axis: &str| raw.iter().any(|with| with.values().any(|value| names(value, axis)));
+    let over = spec.over.iter().map(String::as_str);
+    over.filter(|axis| is_named(axis) || !changes(axis).is_empty()).collect()
 }
 
 /// Canonical parameters of a stage at a point. Changes are merged in the order of the axes' names.

@@ -1,6 +1,6 @@
 //! A stage at one point of its axes.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use petgraph::{
     Direction::Incoming,
@@ -39,8 +39,8 @@ pub struct Instance {
     /// What all its random numbers come from.
     pub seed: u64,
     pub kind: Kind,
-    /// Canonical: every default filled in, `${axis}` replaced.
-    pub params: Value,
+    /// Canonical: every default filled in, `${axis}` replaced. Instances that have the same share them.
+    pub params: Arc<Value>,
     /// Sorted by input name.
     pub inputs: Vec<InstanceInput>,
     pub needs: Needs,

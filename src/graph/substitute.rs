@@ -43,6 +43,16 @@ pub fn substitute(value: &Value, point: &BTreeMap<&str, &AxisValue>) -> Result<V
     })
 }
 
+/// Whether a text in a value names an axis.
+pub fn names(value: &Value, axis: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(&format!("${{{axis}}}")),
+        Value::Array(items) => items.iter().any(|item| names(item, axis)),
+        Value::Object(map) => map.values().any(|item| names(item, axis)),
+        _ => false,
+    }
+}
+
 fn of_text(text: &str, point: &BTreeMap<&str, &AxisValue>) -> Result<Value, Slip> {
     let get = |name: &str| point.get(name).copied().ok_or_else(|| Slip::Unknown(name.to_string()));
     if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))

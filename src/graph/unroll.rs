@@ -1,6 +1,9 @@
 //! From the experiment file to its instances.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use petgraph::{
     algo::{kosaraju_scc, toposort},
@@ -12,7 +15,7 @@ use stages::contract::{Arity, Coordinates, Kind, Registry};
 
 use super::{
     Graph, InputItem, Instance, InstanceInput,
-    changes::{Point, check_changes, params},
+    changes::{Point, check_changes, params, shaping},
     names::check_names,
     references::{Wire, wires},
 };
@@ -172,6 +175,31 @@ impl<'a> Unroll<'a> {
         })
     }
 
+    /// What the parameters of a stage depend on of a point.
+    fn shape(&self, stage: &str) -> impl Fn(&Point<'a>) -> Vec<String> + use<'a> {
+        let axes = shaping(stage, self.experiment);
+        move |point| axes.iter().filter_map(|axis| point.get(axis)).map(ToString::to_string).collect()
+    }
+
+    /// By shape: most instances of a large experiment have the parameters of others.
+    fn params(
+        &self,
+        stage: &str,
+        points: &[Point<'a>],
+        shape: impl Fn(&Point<'a>) -> Vec<String>,
+    ) -> Result<BTreeMap<Vec<String>, Arc<Value>>> {
+        let mut shapes = BTreeMap::new();
+        for point in points {
+            shapes.entry(shape(point)).or_insert(point);
+        }
+        let params = |(shape, point)| {
+            let params = params(stage, point, self.kind(stage), self.experiment, self.document)?;
+            Ok((shape, Arc::new(params)))
+        };
+        let all: Vec<Result<_>> = shapes.into_par_iter().map(params).collect();
+        all.into_iter().collect()
+    }
+
     fn instances(&self, order: &[&'a str], wired: &BTreeMap<&'a str, Vec<Wire>>) -> Result<Graph> {
         let sizes = order.iter().map(|stage| {
             let over = &self.experiment.stages[*stage].over;
@@ -189,10 +217,10 @@ impl<'a> Unroll<'a> {
             let StageSpec { over, seeded_by, .. } = &self.experiment.stages[*stage];
             let sources = sources(&wired[stage], over, &graph, &nodes);
             let points = self.points(stage);
-            let params = |point| params(stage, point, self.kind(stage), self.experiment, self.document);
-            let params: Vec<Result<Value>> = points.par_iter().map(params).collect();
-            for (point, params) in points.into_iter().zip(params) {
-                let params = params?;
+            let shape = self.shape(stage);
+            let params = self.params(stage, &points, &shape)?;
+            for point in points {
+                let params = params[&shape(&point)].clone();
                 let coordinates: Coordinates =
                     point.iter().map(|(axis, value)| ((*axis).to_string(), value.to_string())).collect();
                 let inputs: Vec<InstanceInput> = sources

@@ -106,7 +106,8 @@ impl History {
         Self { folder: root.join("runs") }
     }
 
-    /// Writes a run's record whole or not at all.
+    /// Writes a run's record whole or not at all. That of a run that made nothing is not waited for: where the machine loses
+    /// its power just then, nothing but that record is lost.
     ///
     /// # Errors
     /// If the cache cannot be written, or has a run of that id.
@@ -116,11 +117,12 @@ impl History {
             fs::create_dir_all(&self.folder)?;
             let mut draft = tempfile::NamedTempFile::new_in(&self.folder)?;
             draft.write_all(&seal::close(serde_json::to_vec(run)?))?;
+            if run.instances.iter().all(|outcome| outcome.state == End::Cached) {
+                return draft.persist_noclobber(&path).map(drop).map_err(|e| e.error);
+            }
             draft.as_file().sync_all()?;
             draft.persist_noclobber(&path).map_err(|e| e.error)?;
-            // Of a run that made nothing, nothing is lost with its record.
-            let made_some = run.instances.iter().any(|outcome| outcome.state != End::Cached);
-            if made_some { fs::File::open(&self.folder)?.sync_all() } else { Ok(()) }
+            fs::File::open(&self.folder)?.sync_all()
         };
         write().map_err(|e: io::Error| {
             Error::io(format!("cannot write the run's record `{}`", path.display()))(e)
@@ -166,7 +168,7 @@ impl History {
     pub fn next_id(&self, since_1970: Duration, noise: u32) -> String {
         let now = DateTime::<Utc>::from(UNIX_EPOCH + since_1970).naive_utc();
         let time = |id: &String| NaiveDateTime::parse_from_str(id.split('-').next()?, TIME).ok();
-        let newest = self.ids().iter().find_map(time);
+        let newest = self.files(|_| true).iter().find_map(time);
         let after = newest.and_then(|newest| newest.checked_add_signed(TimeDelta::milliseconds(1)));
         let id_after = after.filter(|after| *after > now).map(|after| id(after, noise));
         id_after.filter(|id| is_id(id)).unwrap_or_else(|| id(now, noise))
@@ -174,10 +176,16 @@ impl History {
 
     /// All ids, the newest first.
     pub fn ids(&self) -> Vec<String> {
+        // An empty file is a record that was not waited for, and did not reach the disk.
+        self.files(|entry| entry.metadata().is_ok_and(|meta| meta.len() > 0))
+    }
+
+    /// The ids of the records whose files are wanted.
+    fn files(&self, is_wanted: impl Fn(&fs::DirEntry) -> bool) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return vec![] };
         let id = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
-            name.strip_suffix(".json").filter(|id| is_id(id)).map(String::from)
+            name.strip_suffix(".json").filter(|id| is_id(id) && is_wanted(&entry)).map(String::from)
         };
         let mut ids: Vec<String> = entries.filter_map(|entry| id(entry.ok()?)).collect();
         ids.sort_by(|a, b| b.cmp(a));

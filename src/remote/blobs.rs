@@ -1,4 +1,4 @@
-//! One file on its way: in pieces, so that a connection that is lost costs no more than one of them.
+//! One file, there and on its way: in pieces, so that a connection that is lost costs no more than one of them.
 
 use std::{
     fs::{self, File},
@@ -6,20 +6,45 @@ use std::{
     path::Path,
 };
 
-use object_store::{MultipartUpload, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 
 use super::{Course, Remote, Result, Trouble};
 use crate::store::{Content, content_of};
 
-/// Bytes of a piece; the services want at least 5 MiB.
+/// Bytes of a piece, but for the last of a file.
 const PIECE: u64 = 8 << 20;
 
-impl Remote {
-    fn blob(&self, content: &Content) -> object_store::path::Path {
-        let (head, tail) = content.digest.as_str().split_at(2);
-        self.path(&format!("blobs/{head}/{tail}"))
+/// A part of a file, which lies at a place of its own.
+pub(super) struct Piece<'a> {
+    content: &'a Content,
+    number: u64,
+}
+
+impl<'a> Piece<'a> {
+    /// Those of a file; an empty one has one, too.
+    pub(super) fn all(content: &'a Content) -> impl Iterator<Item = Self> {
+        (0..content.bytes.div_ceil(PIECE).max(1)).map(move |number| Self { content, number })
     }
 
+    fn start(&self) -> u64 {
+        self.number * PIECE
+    }
+
+    fn end(&self) -> u64 {
+        (self.start() + PIECE).min(self.content.bytes)
+    }
+
+    fn place(&self) -> String {
+        let (head, tail) = self.content.digest.as_str().split_at(2);
+        if self.content.bytes <= PIECE {
+            format!("blobs/{head}/{tail}")
+        } else {
+            format!("pieces/{head}/{tail}/{}", self.number)
+        }
+    }
+}
+
+impl Remote {
     /// Fetches a file. What an attempt before has left of it is the beginning.
     pub(super) async fn receive(&self, content: &Content, to: &Path, course: Course<'_>) -> Result<()> {
         fs::create_dir_all(to.parent().unwrap_or(to))?;
@@ -54,82 +79,49 @@ impl Remote {
     async fn pieces(&self, content: &Content, to: &Path, course: Course<'_>) -> Result<()> {
         let mut file = File::options().create(true).append(true).open(to)?;
         let mut have = file.metadata()?.len();
-        let place = self.blob(content);
-        while have < content.bytes {
-            let end = (have + PIECE).min(content.bytes);
-            let piece = match self.store.get_range(&place, have..end).await {
-                Ok(piece) if piece.len() as u64 == end - have => piece,
-                Ok(_) => return Err(self.cut(content)),
-                Err(object_store::Error::NotFound { .. }) => return Err(self.cut(content)),
-                // A file that is too short gives another error with every service.
+        for piece in Piece::all(content).skip((have / PIECE) as usize) {
+            let wanted = have - piece.start()..piece.end() - piece.start();
+            if wanted.is_empty() {
+                break;
+            }
+            let place = self.path(&piece.place());
+            let bytes = match self.store.get_range(&place, wanted.clone()).await {
+                Ok(bytes) if bytes.len() as u64 == wanted.end - wanted.start => bytes,
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => return Err(self.cut(content)),
+                // What is too short gives another error with every service.
                 Err(e) => match self.store.head(&place).await {
-                    Ok(meta) if meta.size != content.bytes => return Err(self.cut(content)),
+                    Ok(meta) if meta.size != piece.end() - piece.start() => return Err(self.cut(content)),
                     _ => return Err(self.unreachable(&e)),
                 },
             };
-            file.write_all(&piece)?;
-            (course.moved)(end - have);
-            have = end;
+            file.write_all(&bytes)?;
+            (course.moved)(bytes.len() as u64);
+            have = piece.end();
         }
         Ok(())
     }
 
     fn cut(&self, content: &Content) -> Trouble {
-        self.damaged(format!("the file {}", self.blob(content)))
+        self.damaged(format!("the file {}", content.digest.short()))
     }
 
-    /// Sends a file, unless it is there.
-    pub(super) async fn send(&self, content: &Content, from: &Path, course: Course<'_>) -> Result<()> {
-        let place = self.blob(content);
+    /// Sends a piece of a file, unless it is there.
+    pub(super) async fn send(&self, piece: Piece<'_>, from: &Path, course: Course<'_>) -> Result<()> {
+        let (place, size) = (self.path(&piece.place()), piece.end() - piece.start());
         match self.store.head(&place).await {
-            Ok(meta) if meta.size == content.bytes && !self.is_suspect(&content.digest) => return Ok(()),
+            Ok(meta) if meta.size == size && !self.is_suspect(&piece.content.digest) => return Ok(()),
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
             Err(e) => return Err(self.unreachable(&e)),
         }
         let mut file = File::open(from)?;
-        if content.bytes <= PIECE {
-            let mut bytes = vec![];
-            file.read_to_end(&mut bytes)?;
-            self.store.put(&place, bytes.into()).await.map_err(|e| self.unreachable(&e))?;
-        } else {
-            let mut upload = self.store.put_multipart(&place).await.map_err(|e| self.unreachable(&e))?;
-            let sent = self.send_pieces(&mut *upload, &mut file, content.bytes, course).await;
-            let sent = match sent {
-                Ok(()) => upload.complete().await.map(drop).map_err(|e| self.unreachable(&e)),
-                failed => failed,
-            };
-            if sent.is_err() {
-                // As far as it still can be.
-                let _ = upload.abort().await;
-                return sent;
-            }
+        file.seek(SeekFrom::Start(piece.start()))?;
+        let mut bytes = vec![];
+        file.take(size).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != size {
+            return Err(std::io::Error::other("a file became shorter while it was sent").into());
         }
-        if content.bytes <= PIECE {
-            (course.moved)(content.bytes);
-        }
-        Ok(())
-    }
-
-    async fn send_pieces(
-        &self,
-        upload: &mut dyn MultipartUpload,
-        file: &mut File,
-        bytes: u64,
-        course: Course<'_>,
-    ) -> Result<()> {
-        let mut sent = 0;
-        while sent < bytes {
-            let end = (sent + PIECE).min(bytes);
-            file.seek(SeekFrom::Start(sent))?;
-            let mut piece = vec![];
-            file.take(end - sent).read_to_end(&mut piece)?;
-            if piece.len() as u64 != end - sent {
-                return Err(std::io::Error::other("a file became shorter while it was sent").into());
-            }
-            upload.put_part(piece.into()).await.map_err(|e| self.unreachable(&e))?;
-            (course.moved)(end - sent);
-            sent = end;
-        }
+        self.store.put(&place, bytes.into()).await.map_err(|e| self.unreachable(&e))?;
+        (course.moved)(size);
         Ok(())
     }
 }
@@ -146,39 +138,83 @@ mod tests {
 
     use super::*;
 
-    /// Sends a file of three pieces and fetches it where so much of it is there; gives the bytes that were fetched.
-    fn fetched(beginning: &[u8], bytes: &[u8]) -> u64 {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        let remote =
-            Remote::open(folder.path().join("remote").to_str().unwrap(), std::iter::empty()).unwrap();
-        fs::write(&from, bytes).unwrap();
-        fs::write(&to, beginning).unwrap();
-        let content = content_of(&from).unwrap();
-        let moved = AtomicU64::new(0);
-        let count = |more| {
-            moved.fetch_add(more, Ordering::Relaxed);
-        };
-        let course = Course { stop: &|| false, moved: &count };
-        remote.wait(&|| false, remote.send(&content, &from, course)).unwrap();
-        assert_eq!(moved.swap(0, Ordering::Relaxed), content.bytes);
-        remote.wait(&|| false, remote.send(&content, &from, course)).unwrap();
-        assert_eq!(moved.load(Ordering::Relaxed), 0, "it is not sent again");
-        remote.wait(&|| false, remote.receive(&content, &to, course)).unwrap();
-        assert!(fs::read(&to).unwrap() == bytes);
-        moved.into_inner()
+    /// A file, and a folder that is a shared cache.
+    struct Shelf {
+        folder: tempfile::TempDir,
+        remote: Remote,
+        content: Content,
+        moved: AtomicU64,
+    }
+
+    impl Shelf {
+        fn with(bytes: &[u8]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let remote = folder.path().join("remote");
+            let remote = Remote::open(remote.to_str().unwrap(), std::iter::empty()).unwrap();
+            fs::write(folder.path().join("from"), bytes).unwrap();
+            let content = content_of(&folder.path().join("from")).unwrap();
+            Self { folder, remote, content, moved: AtomicU64::new(0) }
+        }
+
+        /// How many bytes an act moves.
+        fn count(&self, act: impl FnOnce(Course<'_>) -> Result<()>) -> u64 {
+            let moved = |more| {
+                self.moved.fetch_add(more, Ordering::Relaxed);
+            };
+            act(Course { stop: &|| false, moved: &moved }).unwrap();
+            self.moved.swap(0, Ordering::Relaxed)
+        }
+
+        fn send(&self) -> u64 {
+            let from = self.folder.path().join("from");
+            self.count(|course| {
+                let send = |piece| self.remote.wait(&|| false, self.remote.send(piece, &from, course));
+                Piece::all(&self.content).try_for_each(send)
+            })
+        }
+
+        /// Where so much of the file is here.
+        fn fetch(&self, beginning: &[u8]) -> u64 {
+            let to = self.folder.path().join("to");
+            fs::write(&to, beginning).unwrap();
+            let moved = self
+                .count(|course| self.remote.wait(&|| false, self.remote.receive(&self.content, &to, course)));
+            assert!(fs::read(&to).unwrap() == fs::read(self.folder.path().join("from")).unwrap());
+            moved
+        }
+    }
+
+    fn bytes(size: u64) -> Vec<u8> {
+        (0..size).map(|i| (i * i % 251) as u8).collect()
     }
 
     #[test]
-    fn what_was_fetched_in_part_goes_on_from_there() {
-        let size = 2 * PIECE as usize + 5;
-        let bytes: Vec<u8> = (0..size).map(|i| (i * i % 251) as u8).collect();
-        let all = size as u64;
-        assert_eq!(fetched(&[], &bytes), all);
-        assert_eq!(fetched(&bytes[..PIECE as usize + 1], &bytes), all - PIECE - 1);
-        assert_eq!(fetched(&bytes, &bytes), 0);
+    fn what_was_transferred_in_part_goes_on_from_there() {
+        let all = 2 * PIECE + 5;
+        let bytes = bytes(all);
+        let shelf = Shelf::with(&bytes);
+        assert_eq!(shelf.send(), all);
+        assert_eq!(shelf.send(), 0, "it is not sent again");
+        let pieces =
+            shelf.folder.path().join("remote").join(Piece { content: &shelf.content, number: 0 }.place());
+        fs::remove_file(&pieces).unwrap();
+        fs::write(pieces.with_file_name("2"), "cut").unwrap();
+        assert_eq!(shelf.send(), PIECE + 5);
+
+        assert_eq!(shelf.fetch(&[]), all);
+        assert_eq!(shelf.fetch(&bytes[..PIECE as usize]), all - PIECE);
+        assert_eq!(shelf.fetch(&bytes[..PIECE as usize + 1]), all - PIECE - 1);
+        assert_eq!(shelf.fetch(&bytes), 0);
         // A beginning of something else is found out.
-        assert_eq!(fetched(&[7; 10], &bytes), all - 10 + all);
-        assert_eq!(fetched(&vec![7; size + 1], &bytes), all);
+        assert_eq!(shelf.fetch(&[7; 10]), all - 10 + all);
+        assert_eq!(shelf.fetch(&vec![7; bytes.len() + 1]), all);
+    }
+
+    #[test]
+    fn a_file_of_any_size_comes_through() {
+        for size in [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE] {
+            let shelf = Shelf::with(&bytes(size));
+            assert_eq!((shelf.send(), shelf.send(), shelf.fetch(&[])), (size, 0, size));
+        }
     }
 }

@@ -4,13 +4,14 @@
 //! results/<key>.json       what a key produced, as a store has it; written when all that it names is there
 //! objects/ab/cdef….json    what the artifact with this address consists of: names and contents of its files
 //! blobs/ab/cdef…           the bytes of one file, by their blake3; files that artifacts share lie there once
+//! pieces/ab/cdef…/0        those of a large one, in pieces
 //! runs/<id>.json           the records of runs
 //! ```
 //!
 //! Everything is named by what it holds, so machines that write at once write the same. Nothing that arrives is
 //! believed: a record's key, an artifact's parts and every blob are hashed before a local store takes them in. That finds
 //! damage and not malice: who can write there can record any result for a key, so it is for those who trust each other.
-//! What was fetched in part goes on from there; a file that was not sent whole is sent again.
+//! What was fetched or sent in part goes on from there.
 
 mod blobs;
 mod location;
@@ -30,6 +31,8 @@ use futures_util::{
 };
 use object_store::{DynObjectStore, ObjectStoreExt, PutMode, path::Path};
 use tokio::runtime::Runtime;
+
+use blobs::Piece;
 
 use crate::{
     history::is_id,
@@ -75,7 +78,7 @@ pub struct Course<'a> {
     pub moved: &'a (dyn Fn(u64) + Sync),
 }
 
-/// Files that are transferred at once.
+/// Files, or pieces of files, that are transferred at once.
 const AT_ONCE: usize = 8;
 /// A run's record is no larger, in bytes; nor are the names of an artifact's files.
 const LARGEST_RUN: u64 = 1 << 28;
@@ -144,8 +147,11 @@ impl Remote {
                         files.iter().map(|(name, content)| (content, path.join(name))).collect()
                     }
                 };
-                stream::iter(blobs)
-                    .map(|(content, path)| async move { self.send(content, &path, course).await })
+                let pieces = blobs
+                    .iter()
+                    .flat_map(|(content, path)| Piece::all(content).map(move |piece| (piece, path)));
+                stream::iter(pieces)
+                    .map(|(piece, path)| self.send(piece, path, course))
                     .buffer_unordered(AT_ONCE)
                     .try_collect::<()>()
                     .await?;

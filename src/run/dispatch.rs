@@ -15,7 +15,7 @@ use super::{
     manifest::Manifest,
     outcome::{End, Outcome, Summary},
     publish::{can_publish, publish},
-    remote::{Owed, Shared},
+    remote::Shared,
     resolve::{Decision, Outputs, Resolver, Waiting, key_of},
     tokens::{Short, Tokens},
     watch::{Event, Overall, Watcher},
@@ -172,10 +172,11 @@ fn perform(
     match task {
         Task::Run(job, handle) => {
             // Before there is a result: a run that ends then leaves it to the next one to send it.
-            let owed = remote.map(|remote| remote.owe(&job.key.digest()));
+            let key = job.key.digest();
+            remote.iter().for_each(|remote| remote.owe(&key));
             let ended = execute(&job, &options.launcher, store, &handle, progress);
             if ended.is_err() {
-                owed.into_iter().for_each(Owed::withdraw);
+                remote.iter().for_each(|remote| remote.owe_no_more(&key));
             }
             Message::Ended(node, ended)
         }
@@ -304,8 +305,7 @@ impl Dispatcher<'_> {
 
     /// The key of an instance that was looked up.
     fn key(&self, node: NodeIndex) -> Digest {
-        let known = self.outcomes.get(&node).and_then(|outcome| outcome.key.clone());
-        known.unwrap_or_else(|| key_of(self.graph, node, &self.outputs).digest())
+        self.outcomes.get(&node).and_then(|outcome| outcome.key.clone()).expect("it was looked up")
     }
 
     /// What is known of an instance so far.

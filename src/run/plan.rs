@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::{Direction::Incoming, graph::NodeIndex};
 use serde::Serialize;
 
-use super::resolve::{Decision, Outputs, Resolver, Waiting, Why, contents, declares};
+use super::{
+    remote::lookup,
+    resolve::{Decision, Outputs, Resolver, Waiting, Why, contents},
+};
 use crate::{
     graph::{Graph, Instance},
     key::Digest,
@@ -109,9 +112,9 @@ fn elsewhere(
     remote: Option<&Remote>,
 ) -> Result<Option<BTreeMap<String, Digest>>, Trouble> {
     let Some(remote) = remote else { return Ok(None) };
-    let outputs = match remote.record_of(key, &|| false) {
+    let record = match lookup(remote, instance, key, &|| false) {
         Err(Trouble::Damaged(_)) => None,
-        found => found?.map(|record| record.outputs),
+        found => found?,
     };
-    Ok(outputs.filter(|outputs| declares(instance.kind.outputs, outputs)).map(|outputs| contents(&outputs)))
+    Ok(record.map(|record| contents(&record.outputs)))
 }

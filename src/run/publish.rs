@@ -29,6 +29,9 @@ pub fn publish(
     store: &Store,
     folder: &Path,
 ) -> Result<()> {
+    if !instance.publishes() {
+        return Ok(());
+    }
     let folder = folder.join(instance.report_folder());
     for output in instance.kind.outputs.iter().filter(|output| output.published) {
         let (target, content) = (folder.join(output.name), &outputs[output.name]);

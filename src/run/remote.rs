@@ -34,13 +34,15 @@ pub struct Shared {
     owed: PathBuf,
 }
 
-/// A note of what is to be sent.
-pub struct Owed(PathBuf);
-
-impl Owed {
-    pub fn withdraw(self) {
-        let _ = fs::remove_file(self.0);
-    }
+/// The record that a shared cache has of an instance's key, with every output that its kind declares.
+pub(super) fn lookup(
+    remote: &Remote,
+    instance: &Instance,
+    key: &Digest,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Record>, Trouble> {
+    let record = remote.record_of(key, stop)?;
+    Ok(record.filter(|record| declares(instance.kind.outputs, &record.outputs)))
 }
 
 impl Shared {
@@ -52,18 +54,25 @@ impl Shared {
 
     /// Notes that a result is to be sent: a run that ends before leaves it to the next. Where it cannot be noted nothing is lost
     /// but that.
-    pub(super) fn owe(&self, key: &Digest) -> Owed {
-        let note = self.owed.join(key.as_str());
+    pub(super) fn owe(&self, key: &Digest) {
         if !self.read_only {
-            let write = fs::create_dir_all(&self.owed).and_then(|()| fs::File::create(&note));
+            let write = fs::create_dir_all(&self.owed).and_then(|()| fs::File::create(self.note_of(key)));
             drop(write.inspect_err(|e| tracing::debug!(error = %e, "what is to be sent cannot be noted")));
         }
-        Owed(note)
+    }
+
+    /// Notes that it was sent, or that there is none.
+    pub(super) fn owe_no_more(&self, key: &Digest) {
+        let _ = fs::remove_file(self.note_of(key));
     }
 
     /// Whether an earlier run has made a result and not sent it.
     pub(super) fn is_owed(&self, key: &Digest) -> bool {
-        self.takes() && self.owed.join(key.as_str()).exists()
+        self.takes() && self.note_of(key).exists()
+    }
+
+    fn note_of(&self, key: &Digest) -> PathBuf {
+        self.owed.join(key.as_str())
     }
 
     /// Whether it is worth asking.
@@ -78,8 +87,8 @@ impl Shared {
 
     /// Whether it says that it has the result of a key.
     pub(super) fn has(&self, instance: &Instance, key: &Digest, handle: &Handle) -> bool {
-        match self.remote.record_of(key, &|| handle.is_killed()) {
-            Ok(record) => record.is_some_and(|record| declares(instance.kind.outputs, &record.outputs)),
+        match lookup(&self.remote, instance, key, &|| handle.is_killed()) {
+            Ok(record) => record.is_some(),
             Err(trouble) => {
                 self.note(&instance.name, &trouble, &self.gives_nothing, "fetch nothing");
                 false
@@ -122,7 +131,7 @@ impl Shared {
     pub(super) fn push(&self, instance: &Instance, key: &Digest, store: &Store, handle: &Handle) {
         let course = Course { stop: &|| handle.is_killed(), moved: &|_| {} };
         match self.remote.push(key, store, course) {
-            Ok(()) => Owed(self.owed.join(key.as_str())).withdraw(),
+            Ok(()) => self.owe_no_more(key),
             Err(trouble) => self.note(&instance.name, &trouble, &self.takes_nothing, "send nothing"),
         }
     }

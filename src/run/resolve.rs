@@ -40,7 +40,7 @@ pub fn key_of(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Key {
         format: FORMAT,
         kind: instance.kind.name.into(),
         code: instance.kind.code.fingerprint.into(),
-        params: instance.params.clone(),
+        params: (*instance.params).clone(),
         seed: instance.seed,
         inputs: inputs.collect(),
     }

@@ -11,7 +11,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    content::{content_of, files},
+    content::{content_of, walk},
     folder::{Lock, Store},
     record::Record,
 };
@@ -172,7 +172,10 @@ impl Store {
         for folder in ["results", "runs", "stamps"] {
             let is_draft =
                 |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".tmp"));
-            waste.others.extend(entries(&self.root().join(folder))?.into_iter().filter(is_draft));
+            // A record that did not reach the disk.
+            let is_empty = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.len() == 0);
+            let is_left = |path: &PathBuf| is_draft(path) || folder == "runs" && is_empty(path);
+            waste.others.extend(entries(&self.root().join(folder))?.into_iter().filter(is_left));
         }
         for path in &waste.others {
             waste.bytes += size(path)?;
@@ -207,10 +210,12 @@ impl Store {
     }
 }
 
-/// What is in a folder, in order; nothing where there is none.
+/// What is in a folder, in order; nothing where there is none, or a stray file.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(vec![]);
+        }
         entries => entries?,
     };
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
@@ -220,10 +225,8 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Bytes of a file, or of all files in a folder.
 pub fn size(path: &Path) -> io::Result<u64> {
-    if !path.is_dir() {
-        return Ok(fs::symlink_metadata(path)?.len());
-    }
-    files(path)?.iter().map(|(_, file)| Ok(fs::symlink_metadata(file)?.len())).sum()
+    let files = walk(path)?.into_iter().filter(|entry| !entry.is_folder);
+    files.map(|file| Ok(fs::symlink_metadata(file.path)?.len())).sum()
 }
 
 fn delete(path: &Path) -> io::Result<()> {

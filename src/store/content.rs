@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, FileType},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rayon::prelude::*;
@@ -34,15 +34,12 @@ impl Listing {
     /// # Errors
     /// Where something cannot be read, or is neither a file nor a folder: a link would lead out of the store.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let kind = fs::symlink_metadata(path)?.file_type();
-        if kind.is_file() {
+        let entries = walk(path)?;
+        if entries.iter().all(|entry| !entry.is_folder) {
             return of_file(path).map(Self::File);
         }
-        if !kind.is_dir() {
-            return Err(neither(path));
-        }
-        let parts = files(path)?.into_par_iter().map(|(name, file)| Ok((name, of_file(&file)?)));
-        parts.collect::<io::Result<_>>().map(Self::Folder)
+        let files = entries.into_par_iter().filter(|entry| !entry.is_folder);
+        files.map(|file| Ok((file.name, of_file(&file.path)?))).collect::<io::Result<_>>().map(Self::Folder)
     }
 
     /// The address: of a file the blake3 of its bytes, as `b3sum` prints it; of a folder the blake3 of its files' names
@@ -71,32 +68,45 @@ pub fn content_of(path: &Path) -> io::Result<Content> {
     Listing::of(path).map(|listing| listing.content())
 }
 
-/// All files of an artifact: their `/`-separated names in it, sorted, and their paths.
-pub(super) fn files(folder: &Path) -> io::Result<Vec<(String, std::path::PathBuf)>> {
-    let mut found = vec![];
-    let mut waiting = vec![(String::new(), folder.to_path_buf())];
-    while let Some((prefix, folder)) = waiting.pop() {
-        for entry in fs::read_dir(&folder)? {
+/// An artifact, or what is in its folder.
+pub(super) struct Entry {
+    /// In the artifact, `/`-separated; it is called "" itself.
+    pub name: String,
+    pub path: PathBuf,
+    pub is_folder: bool,
+}
+
+impl Entry {
+    fn new(name: String, path: PathBuf, kind: FileType) -> io::Result<Self> {
+        if kind.is_file() || kind.is_dir() {
+            return Ok(Self { name, path, is_folder: kind.is_dir() });
+        }
+        Err(io::Error::other(format!("`{}` is neither a file nor a folder", path.display())))
+    }
+}
+
+/// An artifact and all that is in it, a folder before what it holds.
+///
+/// # Errors
+/// As [`Listing::of`].
+pub(super) fn walk(artifact: &Path) -> io::Result<Vec<Entry>> {
+    let kind = fs::symlink_metadata(artifact)?.file_type();
+    let mut found = vec![Entry::new(String::new(), artifact.to_path_buf(), kind)?];
+    let mut seen = 0;
+    while let Some(Entry { name, path, is_folder }) = found.get(seen) {
+        let inside = if *is_folder { Some(fs::read_dir(path)?) } else { None };
+        let prefix = if name.is_empty() { String::new() } else { format!("{name}/") };
+        for entry in inside.into_iter().flatten() {
             let entry = entry?;
             let (path, kind) = (entry.path(), entry.file_type()?);
             let Ok(name) = entry.file_name().into_string() else {
                 return Err(io::Error::other(format!("the name of `{}` is not text", path.display())));
             };
-            if kind.is_dir() {
-                waiting.push((format!("{prefix}{name}/"), path));
-            } else if kind.is_file() {
-                found.push((format!("{prefix}{name}"), path));
-            } else {
-                return Err(neither(&path));
-            }
+            found.push(Entry::new(prefix.clone() + &name, path, kind)?);
         }
+        seen += 1;
     }
-    found.sort();
     Ok(found)
-}
-
-fn neither(path: &Path) -> io::Error {
-    io::Error::other(format!("`{}` is neither a file nor a folder", path.display()))
 }
 
 /// Bytes that are read at once, while those before them are hashed.

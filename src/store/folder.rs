@@ -1,7 +1,7 @@
 //! The store on disk.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    content::{content_of, files},
+    content::{content_of, walk},
     record::{Record, Stored},
     stamps::Glance,
 };
@@ -124,7 +124,7 @@ impl Store {
             return Lookup::Damaged("its record is of another key".into());
         }
         for (name, stored) in &record.outputs {
-            reading.iter_mut().for_each(|reading| reading.object(&stored.content));
+            reading.iter_mut().for_each(|reading| reading.output(&stored.content));
             match content_of(&self.object(&stored.content)) {
                 Ok(found) if found.digest == stored.content => {}
                 Ok(_) => return Lookup::Damaged(format!("its output `{name}` has changed on disk")),
@@ -255,13 +255,9 @@ pub(super) fn read_record(path: &Path) -> io::Result<Record> {
 
 /// Makes an artifact read-only and sees that it is on the disk before its name is.
 fn settle(path: &Path) -> io::Result<()> {
-    let is_folder = path.is_dir();
-    let all = if is_folder { files(path)? } else { vec![(String::new(), path.to_path_buf())] };
-    let mut folders = BTreeSet::new();
-    for (_, file) in all {
-        let above = file.ancestors().skip(1).take_while(|above| is_folder && above.starts_with(path));
-        folders.extend(above.map(Path::to_path_buf));
-        let opened = File::open(&file)?;
+    let (folders, files): (Vec<_>, Vec<_>) = walk(path)?.into_iter().partition(|entry| entry.is_folder);
+    for file in files {
+        let opened = File::open(&file.path)?;
         let mut permissions = opened.metadata()?.permissions();
         permissions.set_readonly(true);
         step();
@@ -269,7 +265,7 @@ fn settle(path: &Path) -> io::Result<()> {
         step();
         opened.sync_all()?;
     }
-    folders.iter().try_for_each(|folder| sync_folder(folder))
+    folders.iter().try_for_each(|folder| sync_folder(&folder.path))
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

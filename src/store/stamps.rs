@@ -11,9 +11,10 @@
 //! all there is.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::{self, Read, Write},
+    iter,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
@@ -25,7 +26,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{folder::Store, record::Stored};
+use super::{content::walk, folder::Store, record::Stored};
 use crate::{key::Digest, seal};
 
 /// No file of stamps is larger, in bytes.
@@ -51,44 +52,49 @@ impl Stamp {
 }
 
 /// A file, or a folder with all that is in it, by their names below it; it is called "" itself.
-type Artifact = Vec<(String, Stamp)>;
-
-fn artifact(path: &Path) -> io::Result<Artifact> {
-    let mut found = vec![(String::new(), Stamp::of(path)?)];
-    let mut waiting = if path.is_dir() { vec![String::new()] } else { vec![] };
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(path.join(&folder))? {
-            let entry = entry?;
-            let name = entry.file_name().into_string().map_err(|_| io::Error::other("a name is not text"))?;
-            let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            found.push((name.clone(), Stamp::of(&entry.path())?));
-            if entry.file_type()?.is_dir() {
-                waiting.push(name);
-            }
-        }
-    }
-    Ok(found)
+fn artifact(path: &Path) -> io::Result<Vec<(String, Stamp)>> {
+    walk(path)?.into_iter().map(|entry| Ok((entry.name, Stamp::of(&entry.path)?))).collect()
 }
 
-fn is_unchanged(path: &Path, artifact: &Artifact) -> bool {
-    let is_same = |(name, stamp): &(String, Stamp)| {
-        let found = if name.is_empty() { Stamp::of(path) } else { Stamp::of(&path.join(name)) };
-        found.is_ok_and(|found| found == *stamp)
-    };
-    artifact.first().is_some_and(|(name, _)| name.is_empty()) && artifact.iter().all(is_same)
+/// Many stamps in one.
+fn sum(stamps: impl IntoIterator<Item = io::Result<Stamp>>) -> io::Result<Digest> {
+    let mut hash = blake3::Hasher::new();
+    for stamp in stamps {
+        let Stamp(inode, size, modified, modified_nanos, changed, changed_nanos) = stamp?;
+        hash.update(&inode.to_le_bytes()).update(&size.to_le_bytes());
+        for time in [modified, modified_nanos, changed, changed_nanos] {
+            hash.update(&time.to_le_bytes());
+        }
+    }
+    Ok(hash.finalize().into())
 }
 
 /// A result that was verified.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Seen {
-    record: Stamp,
-    outputs: BTreeMap<String, Stored>,
+    /// With the names of what each consists of.
+    outputs: BTreeMap<String, (Stored, Vec<String>)>,
+    /// Of its record, and of all these in order.
+    sum: Digest,
+}
+
+impl Seen {
+    fn is_unchanged(&self, store: &Store, key: &Digest) -> bool {
+        let of_output = |(stored, names): &(Stored, Vec<String>)| {
+            let object = store.object(&stored.content);
+            let stamp = |name: &String| {
+                if name.is_empty() { Stamp::of(&object) } else { Stamp::of(&object.join(name)) }
+            };
+            names.iter().map(stamp).collect::<Vec<_>>()
+        };
+        let stamps = self.outputs.values().flat_map(of_output);
+        sum(iter::once(Stamp::of(&store.result(key))).chain(stamps)).is_ok_and(|sum| sum == self.sum)
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Stamps {
     results: HashMap<Digest, Seen>,
-    objects: HashMap<Digest, Artifact>,
 }
 
 /// What was verified earlier, and what is now.
@@ -108,8 +114,9 @@ impl Glance {
         let is_name = !experiment.starts_with('.') && !experiment.contains(['/', '\0']);
         let path = is_name.then(|| store.root().join("stamps").join(format!("{experiment}.json")));
         let read = |path: &PathBuf| {
-            let mut bytes = vec![];
-            File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
+            let file = File::open(path)?;
+            let mut bytes = Vec::with_capacity(file.metadata()?.len().min(LARGEST) as usize + 1);
+            file.take(LARGEST).read_to_end(&mut bytes)?;
             seal::open(&bytes)
         };
         // Without them everything is read.
@@ -119,19 +126,14 @@ impl Glance {
 
     /// The outputs of a result, if nothing of it has changed since it was verified.
     pub fn hit(&self, store: &Store, key: &Digest) -> Option<BTreeMap<String, Stored>> {
-        let seen = self.before.results.get(key)?;
-        let is_there = |stored: &Stored| {
-            let artifact = self.before.objects.get(&stored.content);
-            artifact.is_some_and(|artifact| is_unchanged(&store.object(&stored.content), artifact))
-        };
-        let is_same = Stamp::of(&store.result(key)).is_ok_and(|stamp| stamp == seen.record);
-        (is_same && seen.outputs.values().all(is_there)).then(|| seen.outputs.clone())
+        let seen = self.before.results.get(key).filter(|seen| seen.is_unchanged(store, key))?;
+        Some(seen.outputs.iter().map(|(name, (stored, _))| (name.clone(), stored.clone())).collect())
     }
 
     /// To be called before a result is read, all of it: what changes meanwhile has another stamp then.
     pub fn reading<'a>(&'a self, store: &'a Store, key: &'a Digest) -> Reading<'a> {
         let record = Stamp::of(&store.result(key));
-        Reading { glance: self, store, key, at: SystemTime::now(), record, objects: vec![] }
+        Reading { glance: self, store, key, at: SystemTime::now(), record, outputs: vec![] }
     }
 
     /// One of them does not hold.
@@ -151,16 +153,10 @@ impl Glance {
         if new.results.is_empty() {
             return;
         }
-        let mut all = self.before.clone();
+        // Another run may have found meanwhile that they do not hold.
+        let mut all = if path.exists() { self.before.clone() } else { Stamps::default() };
         all.results.retain(|key, _| store.result(key).exists());
         all.results.extend(new.results);
-        all.objects.extend(new.objects);
-        let named: HashSet<&Digest> = all
-            .results
-            .values()
-            .flat_map(|seen| seen.outputs.values().map(|stored| &stored.content))
-            .collect();
-        all.objects.retain(|content, _| named.contains(content));
         let write = || {
             let folder = path.parent().unwrap_or(store.root());
             fs::create_dir_all(folder)?;
@@ -185,26 +181,29 @@ pub struct Reading<'a> {
     key: &'a Digest,
     at: SystemTime,
     record: io::Result<Stamp>,
-    objects: Vec<(Digest, io::Result<Artifact>)>,
+    outputs: Vec<io::Result<Vec<(String, Stamp)>>>,
 }
 
 impl Reading<'_> {
-    /// To be called before an artifact of it is read.
-    pub fn object(&mut self, content: &Digest) {
-        self.objects.push((content.clone(), artifact(&self.store.object(content))));
+    /// To be called before an output of it is read, in their order.
+    pub fn output(&mut self, content: &Digest) {
+        self.outputs.push(artifact(&self.store.object(content)));
     }
 
     /// All of it is sound.
     pub fn sound(self, outputs: &BTreeMap<String, Stored>) {
-        let objects = self.objects.into_iter().map(|(content, artifact)| artifact.map(|a| (content, a)));
-        let (Ok(record), Ok(objects)) = (self.record, objects.collect::<io::Result<Vec<_>>>()) else {
+        let (Ok(record), Ok(found)) = (self.record, self.outputs.into_iter().collect::<io::Result<Vec<_>>>())
+        else {
             return;
         };
-        let is_settled = |(_, stamp): &(String, Stamp)| stamp.is_settled(self.at);
-        if record.is_settled(self.at) && objects.iter().flat_map(|(_, artifact)| artifact).all(is_settled) {
-            let mut new = self.glance.noted();
-            new.results.insert(self.key.clone(), Seen { record, outputs: outputs.clone() });
-            new.objects.extend(objects);
+        let stamps = || iter::once(record).chain(found.iter().flatten().map(|(_, stamp)| *stamp));
+        if stamps().all(|stamp| stamp.is_settled(self.at))
+            && let Ok(sum) = sum(stamps().map(Ok))
+        {
+            let names = found.iter().map(|entries| entries.iter().map(|(name, _)| name.clone()).collect());
+            let outputs = outputs.iter().zip(names);
+            let outputs = outputs.map(|((output, stored), names)| (output.clone(), (stored.clone(), names)));
+            self.glance.noted().results.insert(self.key.clone(), Seen { outputs: outputs.collect(), sum });
         }
     }
 }
@@ -240,13 +239,15 @@ mod tests {
             fs::create_dir_all(path.join("b")).unwrap();
             fs::write(path.join("a"), "1").unwrap();
             fs::write(path.join("b/c"), "").unwrap();
-            let stamps = artifact(&path).unwrap();
-            assert_eq!(stamps.len(), 4);
-            assert!(is_unchanged(&path, &stamps));
+            let before = artifact(&path).unwrap();
+            assert_eq!(before.len(), 4);
+            let now = || sum(before.iter().map(|(name, _)| Stamp::of(&path.join(name))));
+            let known = sum(before.iter().map(|(_, stamp)| Ok(*stamp))).unwrap();
+            assert_eq!(now().unwrap(), known);
             // Past a tick of the file system's clock.
             std::thread::sleep(Duration::from_millis(20));
             change(&path);
-            assert!(!is_unchanged(&path, &stamps), "change {i}");
+            assert!(now().is_err() || now().unwrap() != known, "change {i}");
         }
     }
 

@@ -66,6 +66,27 @@ impl S3 {
     }
 }
 
+/// A wire to a server of which every second connection takes some bytes and then no more, without a word.
+pub fn stuck_wire(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { return };
+            let (Ok(mut from_client), Ok(mut to_server)) = (client.try_clone(), server.try_clone()) else {
+                return;
+            };
+            thread::spawn(move || std::io::copy(&mut &server, &mut &client));
+            thread::spawn(move || {
+                let most = if number % 2 == 0 { u64::MAX } else { 1_000_000 };
+                let _ = std::io::copy(&mut (&mut from_client).take(most), &mut to_server);
+                thread::park();
+            });
+        }
+    });
+    address
+}
+
 /// A wire to a server. Each connection is cut when so many bytes have come back: another number each time, and of every three
 /// a larger one, so that files get through.
 pub struct BadWire {
