@@ -95,6 +95,9 @@ def dvc(folder, size):
         stages[f"other{i}"] = {"cmd": f"echo {i} > {i}.txt", "deps": ["first.txt"], "outs": [f"{i}.txt"]}
     (folder / "dvc.yaml").write_text(json.dumps({"stages": stages}))
     subprocess.run([FOLDER / "bin" / "dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    # Else it leaves processes behind that disturb whoever comes next.
+    for option in ["core.analytics", "core.check_update"]:
+        subprocess.run([FOLDER / "bin" / "dvc", "config", option, "false"], cwd=folder, check=True)
     return {"run": lambda _: [FOLDER / "bin" / "dvc", "repro", "--quiet"]}
 
 

@@ -145,7 +145,7 @@ pub fn execute(
         take_in(job, &key, store, elapsed).map_err(|e| failed("its outputs could not be kept", &e))?;
     // The result is in: what is left in the work folder is of no use, and of no harm.
     let _ = fs::remove_dir_all(&work);
-    Ok(Success { outputs: contents(&record.outputs), elapsed })
+    Ok(Success { outputs: contents(record.outputs), elapsed })
 }
 
 /// Reads every byte of a job's inputs: a glance may have been enough so far.

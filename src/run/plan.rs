@@ -116,5 +116,5 @@ fn elsewhere(
         Err(Trouble::Damaged(_)) => None,
         found => found?,
     };
-    Ok(record.map(|record| contents(&record.outputs)))
+    Ok(record.map(|record| contents(record.outputs)))
 }

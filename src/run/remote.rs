@@ -119,7 +119,7 @@ impl Shared {
         };
         let course = Course { stop: &|| handle.is_killed(), moved: &moved };
         match self.remote.fetch(key, store, &is_wanted, course) {
-            Ok(record) => record.map(|record| contents(&record.outputs)),
+            Ok(record) => record.map(|record| contents(record.outputs)),
             Err(trouble) => {
                 self.note(&instance.name, &trouble, &self.gives_nothing, "fetch nothing");
                 None

@@ -47,8 +47,8 @@ pub fn key_of(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Key {
 }
 
 /// The contents that outputs have.
-pub fn contents(outputs: &BTreeMap<String, Stored>) -> BTreeMap<String, Digest> {
-    outputs.iter().map(|(name, stored)| (name.clone(), stored.content.clone())).collect()
+pub fn contents(outputs: BTreeMap<String, Stored>) -> BTreeMap<String, Digest> {
+    outputs.into_iter().map(|(name, stored)| (name, stored.content)).collect()
 }
 
 /// Whether every output that a kind declares is there.
@@ -144,7 +144,7 @@ impl<'a> Resolver<'a> {
             let (instance, key) = (&graph[node], key_of(graph, node, outputs));
             let digest = key.digest();
             let decision = match self.lookup(instance, &digest) {
-                Lookup::Hit(outputs) => Decision::Hit(contents(&outputs)),
+                Lookup::Hit(outputs) => Decision::Hit(contents(outputs)),
                 Lookup::Damaged(why) => Decision::Miss(Why::plain(format!("the cached result {why}"))),
                 Lookup::Absent => Decision::Miss(self.explain(instance, &key)),
             };
@@ -156,7 +156,7 @@ impl<'a> Resolver<'a> {
     /// The outputs of an instance, for whom the reason of a miss does not matter.
     pub fn hit(&self, instance: &Instance, key: &Digest) -> Option<BTreeMap<String, Digest>> {
         match self.lookup(instance, key) {
-            Lookup::Hit(outputs) => Some(contents(&outputs)),
+            Lookup::Hit(outputs) => Some(contents(outputs)),
             Lookup::Damaged(_) | Lookup::Absent => None,
         }
     }

@@ -87,7 +87,7 @@ impl Store {
     /// Where an artifact with this content lies.
     pub fn object(&self, content: &Digest) -> PathBuf {
         let (head, tail) = content.as_str().split_at(2);
-        self.root.join("objects").join(head).join(tail)
+        self.root.join(format!("objects/{head}/{tail}"))
     }
 
     /// The folder of an instance that is not finished.
