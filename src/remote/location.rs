@@ -1,6 +1,10 @@
 //! From the name of a location to something that can be asked.
 
-use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
 
 use object_store::{
     BackoffConfig, ClientOptions, DynObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder,
@@ -37,7 +41,12 @@ impl Remote {
                         "give credentials in the environment, where the service's own tools look for them",
                     ));
             }
-            cloud(&url, settings).map_err(|e| {
+            // A bucket of that name can be another's: on another server, of another account.
+            let is_server = |name: &str| ["ENDPOINT", "ACCOUNT_NAME"].iter().any(|part| name.contains(part));
+            let settings: BTreeMap<String, String> = settings.collect();
+            let servers = settings.iter().filter(|(name, _)| is_server(name));
+            servers.for_each(|(name, value)| place += &format!(" {name}={value}"));
+            cloud(&url, settings.into_iter()).map_err(|e| {
                 let message =
                     format!("cannot use the location `{shown}`: {}", without_secrets(&e.to_string()));
                 Error::experiment(message).hint(KNOWN)

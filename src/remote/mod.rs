@@ -46,8 +46,9 @@ pub struct Remote {
     store: Box<DynObjectStore>,
     /// Where in the store the cache begins.
     prefix: Path,
-    /// As it was named.
+    /// As it was named, without secrets.
     name: String,
+    /// See [`Remote::place`].
     place: String,
     runtime: Runtime,
     /// Blobs that were found to hold something else: they are written again.
@@ -89,7 +90,7 @@ impl Remote {
         self.wait(stop, self.record(key))
     }
 
-    /// Its location, without secrets; of a folder the whole path.
+    /// What tells it from others, not to be shown: its location and server; of a folder the whole path.
     pub fn place(&self) -> &str {
         &self.place
     }
