@@ -71,8 +71,21 @@ fn what_no_kept_run_needs_goes_and_nothing_else() {
 
     // All runs are kept: only what a crash has left goes.
     fs::write(lab.path("cache/results/.tmpDraft"), "half").unwrap();
+    fs::create_dir_all(lab.path("cache/work")).unwrap();
+    std::os::unix::fs::symlink(lab.path("cache/results"), lab.path("cache/work/link")).unwrap();
     lab.call(&["cache", "gc"]);
     assert!(files(&lab.path("cache")).into_keys().eq(before.keys().cloned()));
+    assert!(fs::symlink_metadata(lab.path("cache/work/link")).is_err());
+
+    // Nor does a stray file among the folders disturb it.
+    for folder in ["cache/objects", "cache/unsent"] {
+        fs::create_dir_all(lab.path(folder)).unwrap();
+        fs::write(lab.path(folder).join("stray"), "").unwrap();
+    }
+    lab.call(&["cache", "gc"]);
+    for folder in ["cache/objects", "cache/unsent"] {
+        fs::remove_file(lab.path(folder).join("stray")).unwrap();
+    }
 
     let dry = lab.call(&["cache", "gc", "--keep", "1", "--dry-run", "--json"]).json_whole();
     assert!(files(&lab.path("cache")).into_keys().eq(before.keys().cloned()), "a dry run removes nothing");

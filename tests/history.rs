@@ -88,6 +88,15 @@ fn a_record_that_did_not_reach_the_disk_is_none() {
     assert_eq!(shown["run"], made);
     lab.call(&["cache", "gc"]);
     assert!(!path.exists());
+
+    // Nor does it keep the same record from coming back.
+    let nothing = lab.run(&JUDGE);
+    let path = lab.path("cache/runs").join(format!("{}.json", nothing["run"].as_str().unwrap()));
+    lab.call(&["cache", "export", "latest", "run.tar"]);
+    let record = fs::read(&path).unwrap();
+    fs::write(&path, "").unwrap();
+    lab.call(&["cache", "import", "run.tar"]);
+    assert!(fs::read(&path).unwrap() == record);
     assert_eq!(lab.run(&JUDGE)["ran"], 0);
 }
 

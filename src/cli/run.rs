@@ -76,7 +76,8 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     let git = git.join().unwrap_or_default();
     let record = record(&options.experiment, &setup, id, started, git, &summary, instances);
     // Results are what counts: a run whose record cannot be written has not failed.
-    let written = history.write(&record).map_err(|e| say(&format!("warning: {e}")));
+    let made_nothing = summary.cached - summary.fetched == summary.total;
+    let written = history.write(&record, !made_nothing).map_err(|e| say(&format!("warning: {e}")));
     if options.json {
         let (experiment, run) = (&setup.experiment.name, written.is_ok().then_some(record.id.as_str()));
         output::json_line(&Last { experiment, run, summary: &summary, reports })?;

@@ -188,10 +188,9 @@ impl<'a> Unroll<'a> {
         points: &[Point<'a>],
         shape: impl Fn(&Point<'a>) -> Vec<String>,
     ) -> Result<BTreeMap<Vec<String>, Arc<Value>>> {
-        let mut shapes = BTreeMap::new();
-        for point in points {
-            shapes.entry(shape(point)).or_insert(point);
-        }
+        let mut seen = BTreeSet::new();
+        let shapes = points.iter().map(|point| (shape(point), point));
+        let shapes: Vec<_> = shapes.filter(|(shape, _)| seen.insert(shape.clone())).collect();
         let params = |(shape, point)| {
             let params = params(stage, point, self.kind(stage), self.experiment, self.document)?;
             Ok((shape, Arc::new(params)))

@@ -13,7 +13,6 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use super::record::{FORMAT, Run};
 use crate::{
     error::{Error, Result},
-    run::End,
     seal,
 };
 
@@ -106,23 +105,25 @@ impl History {
         Self { folder: root.join("runs") }
     }
 
-    /// Writes a run's record whole or not at all. That of a run that made nothing is not waited for: where the machine loses
-    /// its power just then, nothing but that record is lost.
+    /// Writes a run's record whole or not at all. It need not be on the disk before this returns where nothing is lost with it:
+    /// then `is_awaited` is false, and a power cut can leave an empty file.
     ///
     /// # Errors
     /// If the cache cannot be written, or has a run of that id.
-    pub fn write(&self, run: &Run) -> Result<()> {
+    pub fn write(&self, run: &Run, is_awaited: bool) -> Result<()> {
         let path = self.folder.join(format!("{}.json", run.id));
         let write = || {
             fs::create_dir_all(&self.folder)?;
             let mut draft = tempfile::NamedTempFile::new_in(&self.folder)?;
             draft.write_all(&seal::close(serde_json::to_vec(run)?))?;
-            if run.instances.iter().all(|outcome| outcome.state == End::Cached) {
-                return draft.persist_noclobber(&path).map(drop).map_err(|e| e.error);
+            if is_awaited {
+                draft.as_file().sync_all()?;
             }
-            draft.as_file().sync_all()?;
+            if fs::metadata(&path).is_ok_and(|meta| meta.len() == 0) {
+                fs::remove_file(&path)?;
+            }
             draft.persist_noclobber(&path).map_err(|e| e.error)?;
-            fs::File::open(&self.folder)?.sync_all()
+            if is_awaited { fs::File::open(&self.folder)?.sync_all() } else { Ok(()) }
         };
         write().map_err(|e: io::Error| {
             Error::io(format!("cannot write the run's record `{}`", path.display()))(e)
@@ -160,7 +161,7 @@ impl History {
         if name.strip_suffix(".json") != Some(run.id.as_str()) || !is_id(&run.id) || run.format != FORMAT {
             return Err(Error::machine(format!("`{name}` is no record of a run that this program can read")));
         }
-        if self.ids().contains(&run.id) { Ok(()) } else { self.write(&run) }
+        if self.ids().contains(&run.id) { Ok(()) } else { self.write(&run, true) }
     }
 
     /// An id for a run that begins now. Ids sort as runs began: where the clock has gone back since, it is an id of the

@@ -15,14 +15,14 @@ use crate::store::{Content, content_of};
 const PIECE: u64 = 8 << 20;
 
 /// A part of a file, which lies at a place of its own.
-pub(super) struct Piece<'a> {
+struct Piece<'a> {
     content: &'a Content,
     number: u64,
 }
 
 impl<'a> Piece<'a> {
     /// Those of a file; an empty one has one, too.
-    pub(super) fn all(content: &'a Content) -> impl Iterator<Item = Self> {
+    fn all(content: &'a Content) -> impl Iterator<Item = Self> {
         (0..content.bytes.div_ceil(PIECE).max(1)).map(move |number| Self { content, number })
     }
 
@@ -35,13 +35,19 @@ impl<'a> Piece<'a> {
     }
 
     fn place(&self) -> String {
-        let (head, tail) = self.content.digest.as_str().split_at(2);
         if self.content.bytes <= PIECE {
-            format!("blobs/{head}/{tail}")
+            home(self.content)
         } else {
-            format!("pieces/{head}/{tail}/{}", self.number)
+            format!("{}/{}", home(self.content), self.number)
         }
     }
+}
+
+/// Where a file lies, or its pieces.
+fn home(content: &Content) -> String {
+    let (head, tail) = content.digest.as_str().split_at(2);
+    let folder = if content.bytes <= PIECE { "blobs" } else { "pieces" };
+    format!("{folder}/{head}/{tail}")
 }
 
 impl Remote {
@@ -102,11 +108,18 @@ impl Remote {
     }
 
     fn cut(&self, content: &Content) -> Trouble {
-        self.damaged(format!("the file {}", content.digest.short()))
+        self.damaged(format!("the file `{}`", home(content)))
     }
 
-    /// Sends a piece of a file, unless it is there.
-    pub(super) async fn send(&self, piece: Piece<'_>, from: &Path, course: Course<'_>) -> Result<()> {
+    /// Sends a file, but for what of it is there: one piece after the other, so that a slow line need not carry many.
+    pub(super) async fn send(&self, content: &Content, from: &Path, course: Course<'_>) -> Result<()> {
+        for piece in Piece::all(content) {
+            self.send_piece(piece, from, course).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_piece(&self, piece: Piece<'_>, from: &Path, course: Course<'_>) -> Result<()> {
         let (place, size) = (self.path(&piece.place()), piece.end() - piece.start());
         match self.store.head(&place).await {
             Ok(meta) if meta.size == size && !self.is_suspect(&piece.content.digest) => return Ok(()),
@@ -167,10 +180,7 @@ mod tests {
 
         fn send(&self) -> u64 {
             let from = self.folder.path().join("from");
-            self.count(|course| {
-                let send = |piece| self.remote.wait(&|| false, self.remote.send(piece, &from, course));
-                Piece::all(&self.content).try_for_each(send)
-            })
+            self.count(|course| self.remote.wait(&|| false, self.remote.send(&self.content, &from, course)))
         }
 
         /// Where so much of the file is here.

@@ -41,10 +41,8 @@ impl Remote {
                         "give credentials in the environment, where the service's own tools look for them",
                     ));
             }
-            // A bucket of that name can be another's: on another server, of another account.
-            let is_server = |name: &str| ["ENDPOINT", "ACCOUNT_NAME"].iter().any(|part| name.contains(part));
             let settings: BTreeMap<String, String> = settings.collect();
-            let servers = settings.iter().filter(|(name, _)| is_server(name));
+            let servers = settings.iter().filter(|(name, _)| SERVERS.contains(&name.as_str()));
             servers.for_each(|(name, value)| place += &format!(" {name}={value}"));
             cloud(&url, settings.into_iter()).map_err(|e| {
                 let message =
@@ -70,6 +68,18 @@ impl Remote {
         Ok(Self { store, prefix, name: shown, place, runtime, suspects: Mutex::new(BTreeSet::new()) })
     }
 }
+
+/// What says whose bucket of a name is meant: on which server, of which account.
+const SERVERS: [&str; 8] = [
+    "AWS_ENDPOINT",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AZURE_ENDPOINT",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_STORAGE_USE_EMULATOR",
+    "GOOGLE_BASE_URL",
+];
 
 const KNOWN: &str = "give `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`, or a folder; credentials and \
     endpoints come from the environment (AWS_…, GOOGLE_…, AZURE_…)";

@@ -32,8 +32,6 @@ use futures_util::{
 use object_store::{DynObjectStore, ObjectStoreExt, PutMode, path::Path};
 use tokio::runtime::Runtime;
 
-use blobs::Piece;
-
 use crate::{
     history::is_id,
     key::Digest,
@@ -51,7 +49,7 @@ pub struct Remote {
     /// See [`Remote::place`].
     place: String,
     runtime: Runtime,
-    /// Blobs that were found to hold something else: they are written again.
+    /// Blobs that were found to hold something else, and the keys that lead to them: this process writes them again.
     suspects: Mutex<BTreeSet<Digest>>,
 }
 
@@ -79,7 +77,7 @@ pub struct Course<'a> {
     pub moved: &'a (dyn Fn(u64) + Sync),
 }
 
-/// Files, or pieces of files, that are transferred at once.
+/// Files that are transferred at once.
 const AT_ONCE: usize = 8;
 /// A run's record is no larger, in bytes; nor are the names of an artifact's files.
 const LARGEST_RUN: u64 = 1 << 28;
@@ -103,7 +101,7 @@ impl Remote {
         is_wanted: &dyn Fn(&Record) -> bool,
         course: Course<'_>,
     ) -> Result<Option<Record>> {
-        self.wait(course.stop, async {
+        let fetched = self.wait(course.stop, async {
             let Some(record) = self.record(key).await?.filter(is_wanted) else { return Ok(None) };
             let folder = into.work(key).join("fetched");
             for stored in record.outputs.values() {
@@ -126,7 +124,11 @@ impl Remote {
             let _ = fs::remove_dir_all(&folder);
             let _ = fs::remove_dir(into.work(key)); // unless there is a checkpoint in it
             Ok(Some(record))
-        })
+        });
+        if let Err(Trouble::Damaged(_)) = fetched {
+            self.suspect(key);
+        }
+        fetched
     }
 
     /// Sends the result of a key, unless it is there.
@@ -148,11 +150,8 @@ impl Remote {
                         files.iter().map(|(name, content)| (content, path.join(name))).collect()
                     }
                 };
-                let pieces = blobs
-                    .iter()
-                    .flat_map(|(content, path)| Piece::all(content).map(move |piece| (piece, path)));
-                stream::iter(pieces)
-                    .map(|(piece, path)| self.send(piece, path, course))
+                stream::iter(blobs)
+                    .map(|(content, path)| async move { self.send(content, &path, course).await })
                     .buffer_unordered(AT_ONCE)
                     .try_collect::<()>()
                     .await?;
@@ -162,9 +161,9 @@ impl Remote {
             // Last, and never over one that is sound: what others have taken in stays true.
             let bytes = seal::close(serde_json::to_vec_pretty(&record).map_err(io::Error::from)?);
             match self.record(key).await {
-                Ok(Some(_)) => Ok(()),
+                Ok(Some(there)) if there.outputs == record.outputs || !self.is_suspect(key) => Ok(()),
+                Ok(Some(_)) | Err(Trouble::Damaged(_)) => self.write(&result(key), bytes).await,
                 Ok(None) => self.create(&result(key), bytes).await,
-                Err(Trouble::Damaged(_)) => self.write(&result(key), bytes).await,
                 Err(e) => Err(e),
             }
         })
@@ -268,12 +267,12 @@ impl Remote {
         place.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
-    fn is_suspect(&self, blob: &Digest) -> bool {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(blob)
+    fn is_suspect(&self, what: &Digest) -> bool {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(what)
     }
 
-    fn suspect(&self, blob: &Digest) {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.clone());
+    fn suspect(&self, what: &Digest) {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(what.clone());
     }
 
     fn damaged(&self, what: String) -> Trouble {

@@ -173,8 +173,11 @@ impl Store {
             let is_draft =
                 |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".tmp"));
             // A record that did not reach the disk.
-            let is_empty = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.len() == 0);
-            let is_left = |path: &PathBuf| is_draft(path) || folder == "runs" && is_empty(path);
+            let is_empty = |path: &PathBuf| {
+                path.extension().is_some_and(|end| end == "json")
+                    && path.metadata().is_ok_and(|meta| meta.len() == 0)
+            };
+            let is_left = |path: &PathBuf| is_draft(path) || is_empty(path);
             waste.others.extend(entries(&self.root().join(folder))?.into_iter().filter(is_left));
         }
         for path in &waste.others {
@@ -225,6 +228,10 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Bytes of a file, or of all files in a folder.
 pub fn size(path: &Path) -> io::Result<u64> {
+    let meta = fs::symlink_metadata(path)?;
+    if !meta.is_dir() {
+        return Ok(meta.len());
+    }
     let files = walk(path)?.into_iter().filter(|entry| !entry.is_folder);
     files.map(|file| Ok(fs::symlink_metadata(file.path)?.len())).sum()
 }

@@ -35,7 +35,7 @@ impl Listing {
     /// Where something cannot be read, or is neither a file nor a folder: a link would lead out of the store.
     pub fn of(path: &Path) -> io::Result<Self> {
         let entries = walk(path)?;
-        if entries.iter().all(|entry| !entry.is_folder) {
+        if entries.first().is_some_and(|artifact| !artifact.is_folder) {
             return of_file(path).map(Self::File);
         }
         let files = entries.into_par_iter().filter(|entry| !entry.is_folder);

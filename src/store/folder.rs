@@ -124,14 +124,14 @@ impl Store {
             return Lookup::Damaged("its record is of another key".into());
         }
         for (name, stored) in &record.outputs {
-            reading.iter_mut().for_each(|reading| reading.output(&stored.content));
+            reading.iter_mut().for_each(|reading| reading.output(name, stored));
             match content_of(&self.object(&stored.content)) {
                 Ok(found) if found.digest == stored.content => {}
                 Ok(_) => return Lookup::Damaged(format!("its output `{name}` has changed on disk")),
                 Err(e) => return Lookup::Damaged(format!("its output `{name}` cannot be read: {e}")),
             }
         }
-        reading.into_iter().for_each(|reading| reading.sound(&record.outputs));
+        reading.into_iter().for_each(|reading| reading.sound());
         Lookup::Hit(record.outputs)
     }
 

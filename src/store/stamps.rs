@@ -133,7 +133,7 @@ impl Glance {
     /// To be called before a result is read, all of it: what changes meanwhile has another stamp then.
     pub fn reading<'a>(&'a self, store: &'a Store, key: &'a Digest) -> Reading<'a> {
         let record = Stamp::of(&store.result(key));
-        Reading { glance: self, store, key, at: SystemTime::now(), record, outputs: vec![] }
+        Reading { glance: self, store, key, at: SystemTime::now(), record, outputs: BTreeMap::new() }
     }
 
     /// One of them does not hold.
@@ -181,29 +181,31 @@ pub struct Reading<'a> {
     key: &'a Digest,
     at: SystemTime,
     record: io::Result<Stamp>,
-    outputs: Vec<io::Result<Vec<(String, Stamp)>>>,
+    outputs: BTreeMap<String, (Stored, io::Result<Vec<(String, Stamp)>>)>,
 }
 
 impl Reading<'_> {
-    /// To be called before an output of it is read, in their order.
-    pub fn output(&mut self, content: &Digest) {
-        self.outputs.push(artifact(&self.store.object(content)));
+    /// To be called before an output of it is read.
+    pub fn output(&mut self, name: &str, stored: &Stored) {
+        let found = artifact(&self.store.object(&stored.content));
+        self.outputs.insert(name.into(), (stored.clone(), found));
     }
 
     /// All of it is sound.
-    pub fn sound(self, outputs: &BTreeMap<String, Stored>) {
-        let (Ok(record), Ok(found)) = (self.record, self.outputs.into_iter().collect::<io::Result<Vec<_>>>())
-        else {
-            return;
-        };
-        let stamps = || iter::once(record).chain(found.iter().flatten().map(|(_, stamp)| *stamp));
-        if stamps().all(|stamp| stamp.is_settled(self.at))
-            && let Ok(sum) = sum(stamps().map(Ok))
+    pub fn sound(self) {
+        let (mut stamps, mut outputs) = (vec![self.record], BTreeMap::new());
+        for (output, (stored, found)) in self.outputs {
+            let Ok(found) = found else { return };
+            let (names, of_names): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            stamps.extend(of_names.into_iter().map(Ok));
+            outputs.insert(output, (stored, names));
+        }
+        let is_settled =
+            |stamp: &io::Result<Stamp>| stamp.as_ref().is_ok_and(|stamp| stamp.is_settled(self.at));
+        if stamps.iter().all(is_settled)
+            && let Ok(sum) = sum(stamps)
         {
-            let names = found.iter().map(|entries| entries.iter().map(|(name, _)| name.clone()).collect());
-            let outputs = outputs.iter().zip(names);
-            let outputs = outputs.map(|((output, stored), names)| (output.clone(), (stored.clone(), names)));
-            self.glance.noted().results.insert(self.key.clone(), Seen { outputs: outputs.collect(), sum });
+            self.glance.noted().results.insert(self.key.clone(), Seen { outputs, sum });
         }
     }
 }
