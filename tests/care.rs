@@ -71,6 +71,7 @@ fn what_no_kept_run_needs_goes_and_nothing_else() {
 
     // All runs are kept: only what a crash has left goes.
     fs::write(lab.path("cache/results/.tmpDraft"), "half").unwrap();
+    fs::write(lab.path("cache/results").join("0a".repeat(32) + ".json"), "").unwrap();
     fs::create_dir_all(lab.path("cache/work")).unwrap();
     std::os::unix::fs::symlink(lab.path("cache/results"), lab.path("cache/work/link")).unwrap();
     lab.call(&["cache", "gc"]);

@@ -242,7 +242,8 @@ fn a_large_file_that_was_sent_in_part_goes_on_from_there() {
         let written = |name: &PathBuf| fs::metadata(folder.join(name)).unwrap().modified().unwrap();
         files(&folder).into_keys().map(|name| (name.clone(), written(&name))).collect()
     };
-    let wire = stuck_wire(server.address);
+    // The first of its four pieces of 8 MiB gets through.
+    let wire = stuck_wire(server.address, 12 << 20);
     let mut push = command(&first, wire, &["cache", "push"]).spawn().unwrap();
     let begun = Instant::now();
     while pieces().is_empty() {

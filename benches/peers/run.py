@@ -14,6 +14,7 @@ PPO everybody draws responses of their own.
 import argparse
 import json
 import math
+import os
 import pathlib
 import statistics
 import subprocess
@@ -58,7 +59,9 @@ def operations(shape, work):
 
 def timed(command):
     """The last line of a process as JSON, or None if it failed."""
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    # As `pipeline` starts the processes of its stages; nobody else has this allocator.
+    environment = os.environ | {"MIMALLOC_PURGE_DELAY": "-1"}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         print(f"failed: {command}\n{done.stderr[-2000:]}", file=sys.stderr)
         return None

@@ -177,7 +177,7 @@ impl Store {
                 path.extension().is_some_and(|end| end == "json")
                     && path.metadata().is_ok_and(|meta| meta.len() == 0)
             };
-            let is_left = |path: &PathBuf| is_draft(path) || is_empty(path);
+            let is_left = |path: &PathBuf| is_draft(path) || folder == "runs" && is_empty(path);
             waste.others.extend(entries(&self.root().join(folder))?.into_iter().filter(is_left));
         }
         for path in &waste.others {

@@ -52,7 +52,9 @@ impl Stamp {
 }
 
 /// A file, or a folder with all that is in it, by their names below it; it is called "" itself.
-fn artifact(path: &Path) -> io::Result<Vec<(String, Stamp)>> {
+type Artifact = Vec<(String, Stamp)>;
+
+fn artifact(path: &Path) -> io::Result<Artifact> {
     walk(path)?.into_iter().map(|entry| Ok((entry.name, Stamp::of(&entry.path)?))).collect()
 }
 
@@ -181,7 +183,7 @@ pub struct Reading<'a> {
     key: &'a Digest,
     at: SystemTime,
     record: io::Result<Stamp>,
-    outputs: BTreeMap<String, (Stored, io::Result<Vec<(String, Stamp)>>)>,
+    outputs: BTreeMap<String, (Stored, io::Result<Artifact>)>,
 }
 
 impl Reading<'_> {

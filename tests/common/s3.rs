@@ -66,20 +66,28 @@ impl S3 {
     }
 }
 
-/// A wire to a server of which every second connection takes some bytes and then no more, without a word.
-pub fn stuck_wire(server: SocketAddr) -> SocketAddr {
+/// A wire to a server that carries so many bytes to it, over all connections, and then no more, without a word.
+pub fn stuck_wire(server: SocketAddr, most: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it has one");
+    let carried = Arc::new(AtomicUsize::new(0));
     thread::spawn(move || {
-        for (number, client) in listener.incoming().enumerate() {
-            let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { return };
-            let (Ok(mut from_client), Ok(mut to_server)) = (client.try_clone(), server.try_clone()) else {
+        for client in listener.incoming() {
+            let (Ok(mut client), Ok(mut server)) = (client, TcpStream::connect(server)) else { return };
+            let (Ok(mut to_client), Ok(mut from_server)) = (client.try_clone(), server.try_clone()) else {
                 return;
             };
-            thread::spawn(move || std::io::copy(&mut &server, &mut &client));
+            let carried = carried.clone();
+            thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
             thread::spawn(move || {
-                let most = if number % 2 == 0 { u64::MAX } else { 1_000_000 };
-                let _ = std::io::copy(&mut (&mut from_client).take(most), &mut to_server);
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = client.read(&mut buffer) {
+                    if carried.fetch_add(n, Ordering::Relaxed) > most
+                        || server.write_all(&buffer[..n]).is_err()
+                    {
+                        break;
+                    }
+                }
                 thread::park();
             });
         }
