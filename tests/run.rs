@@ -135,6 +135,36 @@ fn a_failure_takes_down_only_what_depends_on_it() {
     assert_eq!(again.json()["cached"], 1);
 }
 
+#[test]
+fn the_first_failure_ends_a_run_that_is_to_fail_fast_and_no_other() {
+    let lab = Lab::new(
+        r#"
+name: two
+stages:
+  data:
+    uses: data
+    with: { world: summary, demonstrations: 300, prompts: 1, evaluation: 1 }
+  bad:
+    uses: sft
+    inputs: { demonstrations: data }
+    with: { held_out: 300 }
+  good:
+    uses: sft
+    inputs: { demonstrations: data }
+    with: { training: { steps: 300 }, held_out: 32, model: { width: 32, layers: 2, heads: 2 } }
+"#,
+    );
+    let figures = |how: &str| {
+        let ran = lab.try_call(&["run", "--json", "--jobs", "2", "--threads", "2", how]);
+        assert!(ran.code == Some(1) && ran.stderr.contains("failed: bad"), "{}", ran.stderr);
+        ["ran", "cached", "failed", "skipped"].map(|figure| ran.json()[figure].as_u64().unwrap())
+    };
+    assert_eq!(figures("--fail-fast"), [1, 0, 1, 0]);
+    assert_eq!(figures("--keep-going"), [1, 1, 1, 0]);
+    let both = lab.try_call(&["run", "--keep-going", "--fail-fast"]);
+    assert_eq!(both.code, Some(2), "{}", both.stderr);
+}
+
 /// SFT as it is, under two names, and shorter; all from the same random numbers.
 fn variants(sft: &str) -> String {
     let axis = format!("axes:\n  variant: {{ paper: , same: {{ sft: {{}} }}, short: {{ sft: {sft} }} }}");

@@ -154,6 +154,14 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub retries: u16,
 
+    /// Go on after a failure with all that does not depend on it: what happens without this option, too.
+    #[arg(short, long)]
+    pub keep_going: bool,
+
+    /// Stop at the first failure. What runs then is ended, and goes on from its last checkpoint next time.
+    #[arg(long, conflicts_with = "keep_going")]
+    pub fail_fast: bool,
+
     /// End with one JSON object on standard output.
     #[arg(long)]
     pub json: bool,

@@ -57,6 +57,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
             gpus: gpus(options)?,
         },
         retries: options.retries,
+        fail_fast: options.fail_fast,
         launcher: launcher(logs)?,
         remote: options.remote.open()?.map(|remote| Shared::new(remote, options.read_only, &store)),
         reports: reports.clone(),

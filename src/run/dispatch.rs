@@ -41,6 +41,8 @@ pub struct Options {
     pub tokens: Tokens,
     /// How often an instance is tried again that has failed, where its stage does not say.
     pub retries: u16,
+    /// The first failure ends the run.
+    pub fail_fast: bool,
     pub launcher: Launcher,
     /// Results are looked for there before they are made, and sent there afterwards.
     pub remote: Option<Shared>,
@@ -122,7 +124,7 @@ pub fn run(
             d.ready = d.ready.iter().map(|(_, std::cmp::Reverse(node))| d.urgency(*node)).collect();
             result = chosen.iter().try_for_each(|n| can_publish(&graph[*n], &options.reports));
         }
-        while result.is_ok() {
+        while result.is_ok() && !(options.fail_fast && d.summary.failed > 0) {
             let start = |node: NodeIndex, task: Task| {
                 let sender = sender.clone();
                 scope.spawn(move || {
