@@ -7,6 +7,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
+mod draft;
 pub mod error;
 pub mod experiment;
 pub mod graph;

@@ -54,7 +54,7 @@ fn damage_anywhere_is_found_and_repaired() {
 
     assert_eq!(lab.try_call(&["cache", "verify", "--repair"]).code, Some(0));
     let sound = lab.call(&["cache", "verify", "--json"]).json_whole();
-    assert_eq!(sound["damaged"], serde_json::json!({ "objects": {}, "results": {} }));
+    assert_eq!(sound["damaged"], serde_json::json!({ "objects": {}, "results": {}, "runs": {} }));
     let again = lab.run(&["--only", "preferences"]);
     assert_eq!((&again["ran"], &again["cached"]), (&2.into(), &1.into()));
 }
@@ -99,6 +99,52 @@ fn what_no_kept_run_needs_goes_and_nothing_else() {
     assert!(after.len() < before.len() && after.iter().all(|(path, bytes)| before.get(path) == Some(bytes)));
     assert_eq!(lab.run(&["--only", "rm"])["ran"], 0, "what the kept run needs is there");
     assert_eq!(lab.run(&other)["ran"], 2, "and what it does not is gone");
+}
+
+#[test]
+fn runs_of_a_part_and_unfinished_ones_cost_a_finished_one_nothing() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "rm"]);
+    lab.run(&["--only", "data"]);
+    let failed = lab.try_call(&["run", "--only", "rm", "--set", "stages.sft.with.held_out=300"]);
+    assert_eq!(failed.code, Some(1));
+    let gone = lab.call(&["cache", "gc", "--keep", "1", "--json"]).json_whole();
+    assert_eq!((gone["kept_runs"].as_u64(), gone["results"].as_array().unwrap().len()), (Some(3), 0));
+    lab.run(&["--only", "rm"]);
+    let gone = lab.call(&["cache", "gc", "--keep", "1", "--json"]).json_whole();
+    assert_eq!(gone["runs"].as_array().unwrap().len(), 2, "what is older than the finished one goes");
+}
+
+#[test]
+fn what_is_written_is_as_readable_as_any_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "data"]);
+    lab.call(&["cache", "export", "latest", "run.tar"]);
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let usual = mode(&lab.path("pipeline.yaml"));
+    assert_eq!(mode(&lab.path("run.tar")), usual);
+    for folder in ["cache/results", "cache/runs", "cache/code"] {
+        for name in files(&lab.path(folder)).into_keys() {
+            assert_eq!(mode(&lab.path(folder).join(&name)), usual, "{folder} {}", name.display());
+        }
+    }
+}
+
+#[test]
+fn a_damaged_record_of_a_run_is_found_and_set_aside() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "data"]);
+    let run = lab.run(&["--only", "data"]);
+    let path = lab.path("cache/runs").join(format!("{}.json", run["run"].as_str().unwrap()));
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let found = lab.try_call(&["cache", "verify"]);
+    assert!(found.code == Some(1) && found.stdout.contains("run "), "{}", found.stdout);
+    lab.call(&["cache", "verify", "--repair"]);
+    lab.call(&["cache", "verify"]);
+    lab.call(&["cache", "gc"]);
+    assert!(!path.exists());
 }
 
 #[test]
@@ -175,6 +221,10 @@ fn a_run_can_be_handed_on_as_one_file() {
         let ran = lab.try_call(&["cache", "import", "bad.tar", "--cache", &cache]);
         assert!([Some(0), Some(3)].contains(&ran.code), "{}", ran.stderr);
         let verified = lab.call(&["cache", "verify", "--json", "--cache", &cache]).json_whole();
-        assert_eq!(verified["damaged"], serde_json::json!({ "objects": {}, "results": {} }));
+        assert_eq!(verified["damaged"], serde_json::json!({ "objects": {}, "results": {}, "runs": {} }));
     }
+    // What ends too early says so.
+    fs::write(lab.path("short.tar"), "").unwrap();
+    let short = lab.try_call(&["cache", "import", "short.tar", "--cache", "short"]);
+    assert!(short.code == Some(3) && short.stderr.contains("it was cut short"), "{}", short.stderr);
 }

@@ -89,7 +89,7 @@ fn hundreds_of_kills_at_any_moment_lose_nothing_and_change_no_byte() {
 #[test]
 fn tidying_up_that_is_killed_leaves_a_sound_cache() {
     let template = Lab::in_memory(&many(6));
-    template.run(&["--set", "stages.sft.with.held_out=2"]);
+    template.run(&["--only", "sft", "--set", "stages.sft.with.held_out=2"]);
     template.run(&["--only", "sft"]);
     let mut dice = Dice::of("tidying");
     for _ in 0..40 {

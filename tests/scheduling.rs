@@ -113,3 +113,9 @@ fn what_takes_too_long_is_ended_and_goes_on_later() {
     );
     assert!(wrong.stderr.contains("pipeline.yaml:") && wrong.stderr.contains("^^^^"), "{}", wrong.stderr);
 }
+
+#[test]
+fn a_timeout_that_no_clock_reaches_is_none() {
+    let lab = Lab::new(&needing("data", "{ timeout: 5000000000000000h }"));
+    assert_eq!(lab.run(&["--only", "data"])["ran"], 1);
+}

@@ -325,7 +325,8 @@ pub enum CacheCommand {
         #[command(flatten)]
         options: CacheOptions,
 
-        /// Of each experiment, how many of the latest runs are kept; by default all.
+        /// Of each experiment and `--only`, how many of the latest finished runs are kept, with unfinished ones since; by
+        /// default all.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         keep: Option<u32>,
 

@@ -1,6 +1,10 @@
 //! `pipeline show`.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -78,7 +82,7 @@ pub fn run(options: &ShowOptions, registry: &Registry) -> Result<ExitCode> {
         outcome,
         result: record.map(|record| made(&run, &store, record, registry)).transpose()?,
         log,
-        command: command(&run, &options.instance),
+        command: command(&run, &options.instance, &options.cache.folder),
     };
     if options.json { output::json(&shown) } else { output::text(&shown.text()) }
 }
@@ -148,11 +152,14 @@ pub fn makers(run: &Run, store: &Store) -> BTreeMap<Digest, String> {
 }
 
 /// What to type to run an instance alone, as that run did.
-fn command(run: &Run, instance: &str) -> String {
+fn command(run: &Run, instance: &str, cache: &Path) -> String {
     let mut words = vec!["pipeline".to_string(), "run".into(), "-f".into(), quoted(&run.file)];
     words.extend(run.profile.iter().flat_map(|profile| ["-p".into(), quoted(profile)]));
     words.extend(run.set.iter().flat_map(|set| ["--set".into(), quoted(set)]));
     words.extend(["--only".into(), quoted(instance)]);
+    if cache != Path::new("cache") {
+        words.extend(["--cache".into(), quoted(&cache.display().to_string())]);
+    }
     words.join(" ")
 }
 

@@ -12,6 +12,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::record::{FORMAT, Run};
 use crate::{
+    draft::draft_in,
     error::{Error, Result},
     seal,
 };
@@ -114,7 +115,7 @@ impl History {
         let path = self.folder.join(format!("{}.json", run.id));
         let write = || {
             fs::create_dir_all(&self.folder)?;
-            let mut draft = tempfile::NamedTempFile::new_in(&self.folder)?;
+            let mut draft = draft_in(&self.folder)?;
             draft.write_all(&seal::close(serde_json::to_vec(run)?))?;
             if is_awaited {
                 draft.as_file().sync_all()?;
@@ -129,6 +130,11 @@ impl History {
             Error::io(format!("cannot write the run's record `{}`", path.display()))(e)
                 .hint("no result is lost; name another folder with `--cache DIR`, or make room in this one")
         })
+    }
+
+    /// Where a run's record lies.
+    pub fn path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.json"))
     }
 
     /// Forgets a run.

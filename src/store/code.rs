@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::folder::Store;
+use crate::draft::draft_in;
 
 /// No list of parts is larger, in bytes.
 const LARGEST: u64 = 1 << 22;
@@ -33,7 +34,7 @@ impl Store {
         let write = || {
             let folder = path.parent().unwrap_or(self.root());
             fs::create_dir_all(folder)?;
-            let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+            let mut draft = draft_in(folder)?;
             draft.write_all(&serde_json::to_vec(&parts)?)?;
             draft.persist(&path).map_err(|e| e.error)
         };

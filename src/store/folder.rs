@@ -14,6 +14,7 @@ use super::{
     stamps::Glance,
 };
 use crate::{
+    draft::draft_in,
     error::{Error, Result},
     key::Digest,
     seal,
@@ -215,7 +216,7 @@ impl Store {
         let folder = path.parent().unwrap_or(&self.root);
         self.make(folder)?;
         step();
-        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        let mut draft = draft_in(folder)?;
         step();
         draft.write_all(&seal::close(serde_json::to_vec_pretty(record)?))?;
         step();
@@ -236,7 +237,7 @@ impl Store {
     }
 
     /// Moves something damaged out of the way, so that it can be looked at.
-    pub(super) fn set_aside(&self, path: &Path) -> io::Result<()> {
+    pub fn set_aside(&self, path: &Path) -> io::Result<()> {
         let folder = self.root.join("damaged");
         step();
         fs::create_dir_all(&folder)?;

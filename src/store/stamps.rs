@@ -27,7 +27,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{content::walk, folder::Store, record::Stored};
-use crate::{key::Digest, seal};
+use crate::{draft::draft_in, key::Digest, seal};
 
 /// No file of stamps is larger, in bytes.
 const LARGEST: u64 = 1 << 28;
@@ -162,7 +162,7 @@ impl Glance {
         let write = || {
             let folder = path.parent().unwrap_or(store.root());
             fs::create_dir_all(folder)?;
-            let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+            let mut draft = draft_in(folder)?;
             draft.write_all(&seal::close(serde_json::to_vec(&all)?))?;
             draft.persist(path).map_err(|e| e.error)
         };

@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 
 use crate::{
     cli::{args::CacheFolder, output},
+    draft::draft_in,
     error::{Error, Result},
     history::{History, Ref},
     run::Outcome,
@@ -26,7 +27,7 @@ pub fn run(run: &Ref, file: &Path, cache: &CacheFolder) -> Result<ExitCode> {
             return Err(std::io::Error::other("there is a file of that name"));
         }
         let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        let mut draft = draft_in(folder)?;
         let record = history.raw(&run.id).map_err(|e| std::io::Error::other(e.message))?;
         store.export(&keys, &[record], &mut std::io::BufWriter::new(draft.as_file_mut()))?;
         draft.as_file().sync_all()?;

@@ -48,16 +48,21 @@ pub fn run(options: &CacheOptions, keep: Option<u32>, dry_run: bool) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-/// The runs that are kept, and the ids of the others.
+/// The runs that are kept, and the ids of the others. Runs of other selections (`--only`) do not count against each other,
+/// and one that was not finished against none: it is kept as long as the finished ones before it.
 fn divide(history: &History, keep: Option<u32>) -> Result<(Vec<Run>, Vec<String>)> {
-    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    let mut counts: BTreeMap<(String, Vec<String>), u32> = BTreeMap::new();
     let (mut kept, mut gone) = (vec![], vec![]);
     for id in history.ids() {
         // A record that cannot be read may name what is needed.
         let run = history.read(&id)?;
-        let count = counts.entry(run.experiment.clone()).or_default();
-        *count += 1;
-        if keep.is_none_or(|most| *count <= most) { kept.push(run) } else { gone.push(id) }
+        let count = counts.entry((run.experiment.clone(), run.only.clone())).or_default();
+        if keep.is_some_and(|most| *count >= most) {
+            gone.push(id);
+            continue;
+        }
+        *count += u32::from(run.keys().is_ok());
+        kept.push(run);
     }
     Ok((kept, gone))
 }

@@ -17,6 +17,14 @@ pub fn run(file: &Path, cache: &CacheFolder) -> Result<ExitCode> {
         Error::io(format!("cannot take in `{}`", file.display()))(e)
             .hint("give a file that `pipeline cache export` has written; nothing unsound was taken in")
     })?;
+    // It stands at the end of the file.
+    if imported.runs.is_empty() {
+        let message =
+            format!("`{}` has no record of a run: it was cut short, or is no archive", file.display());
+        return Err(Error::machine(message).hint(
+            "give the whole file that `pipeline cache export` has written; nothing unsound was taken in",
+        ));
+    }
     // Last, when all that they name is there.
     imported.runs.iter().try_for_each(|(name, bytes)| history.take_in(name, bytes))?;
     output::say(&format!(

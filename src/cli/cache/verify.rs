@@ -1,17 +1,18 @@
 //! `pipeline cache verify`.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     cli::{FAILED, args::CacheOptions, output},
     error::Result,
+    history::History,
     store::Store,
 };
 
 pub fn run(options: &CacheOptions, repair: bool) -> Result<ExitCode> {
-    let store = Store::new(&options.cache.folder);
+    let (store, history) = (Store::new(&options.cache.folder), History::new(&options.cache.folder));
     let closed = repair.then(|| store.close()).transpose()?;
     let bar = ProgressBar::new(0);
     bar.set_style(
@@ -23,32 +24,41 @@ pub fn run(options: &CacheOptions, repair: bool) -> Result<ExitCode> {
     };
     let verified = store.verify(seen).map_err(|e| store.unreadable(e))?;
     bar.finish_and_clear();
+    let ids = history.ids();
+    let damage = |id: &String| history.read(id).err().map(|e| (id.clone(), e.message));
+    let runs: BTreeMap<String, String> = ids.iter().filter_map(damage).collect();
     if repair {
         store.repair(&verified).map_err(|e| store.unreadable(e))?;
+        let set_aside = |id: &String| store.set_aside(&history.path(id));
+        runs.keys().try_for_each(set_aside).map_err(|e| store.unreadable(e))?;
     }
     drop(closed);
     let (objects, results) = (&verified.objects_damaged, &verified.results_damaged);
     if options.json {
         output::json(&serde_json::json!({
-            "objects": verified.objects, "results": verified.results,
-            "damaged": { "objects": objects, "results": results }, "repaired": repair,
+            "objects": verified.objects, "results": verified.results, "runs": ids.len(),
+            "damaged": { "objects": objects, "results": results, "runs": runs }, "repaired": repair,
         }))?;
     } else {
         let object = |(address, why): (_, &String)| vec!["object".into(), format!("{address}"), why.clone()];
         let result = |(key, why): (_, &String)| vec!["result".into(), format!("{key}"), why.clone()];
-        let rows: Vec<Vec<String>> = objects.iter().map(object).chain(results.iter().map(result)).collect();
+        let run = |(id, why): (&String, &String)| vec!["run".into(), id.clone(), why.clone()];
+        let stored = objects.iter().map(object).chain(results.iter().map(result));
+        let rows: Vec<Vec<String>> = stored.chain(runs.iter().map(run)).collect();
         if !rows.is_empty() {
             output::text(&output::table(&["WHAT", "ADDRESS", "WHY"], &rows))?;
         }
         output::say(&format!(
-            "{} objects, {} damaged; {} results, {} damaged",
+            "{} objects, {} damaged; {} results, {} damaged; {} records of runs, {} damaged",
             verified.objects,
             objects.len(),
             verified.results,
-            results.len()
+            results.len(),
+            ids.len(),
+            runs.len()
         ));
     }
-    Ok(match (verified.is_sound(), repair) {
+    Ok(match (verified.is_sound() && runs.is_empty(), repair) {
         (true, _) => ExitCode::SUCCESS,
         (false, true) => {
             output::say("what is damaged was set aside: the next run makes it again");

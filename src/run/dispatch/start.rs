@@ -34,7 +34,8 @@ impl Dispatcher<'_> {
             let key = key_of(self.graph, node, &self.outputs);
             let taken = self.free.take(needs, self.free.threads / candidates);
             let handle = Handle::default();
-            let deadline = needs.timeout.map(|Timeout(most)| Instant::now() + most);
+            // None where it is too far away to be named.
+            let deadline = needs.timeout.and_then(|Timeout(most)| Instant::now().checked_add(most));
             let job = self.job(node, key, &taken, lock);
             let threads = taken.threads;
             let running = Running { handle: handle.clone(), taken, deadline, timed_out: false };
