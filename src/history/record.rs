@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     error::{Error, Result},
     key::Digest,
-    run::{End, Outcome, Summary},
+    run::{Outcome, Summary},
 };
 
 /// Changes whenever an older program could misread a record.
@@ -71,13 +71,17 @@ impl Run {
     /// If it was not finished.
     pub fn keys(&self) -> Result<BTreeSet<Digest>> {
         let key = |outcome: &Outcome| {
-            let has_result = matches!(outcome.state, End::Ran | End::Cached);
-            outcome.key.clone().filter(|_| has_result).ok_or_else(|| {
+            outcome.result().cloned().ok_or_else(|| {
                 let message = format!("the run `{}` has no result of `{}`", self.id, outcome.instance);
                 Error::experiment(message).hint("name a run that was finished: `pipeline runs` lists them")
             })
         };
         self.instances.iter().map(key).collect()
+    }
+
+    /// Whether it has a result of every instance.
+    pub fn is_finished(&self) -> bool {
+        self.instances.iter().all(|outcome| outcome.result().is_some())
     }
 
     /// Its counts, as a summary says them.

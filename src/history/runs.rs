@@ -112,7 +112,7 @@ impl History {
     /// # Errors
     /// If the cache cannot be written, or has a run of that id.
     pub fn write(&self, run: &Run, is_awaited: bool) -> Result<()> {
-        let path = self.folder.join(format!("{}.json", run.id));
+        let path = self.path(&run.id);
         let write = || {
             fs::create_dir_all(&self.folder)?;
             let mut draft = draft_in(&self.folder)?;
@@ -142,7 +142,7 @@ impl History {
     /// # Errors
     /// If the cache cannot be written.
     pub fn remove(&self, id: &str) -> Result<()> {
-        let path = self.folder.join(format!("{id}.json"));
+        let path = self.path(id);
         fs::remove_file(&path)
             .map_err(Error::io(format!("cannot remove the run's record `{}`", path.display())))
     }
@@ -152,9 +152,9 @@ impl History {
     /// # Errors
     /// If it cannot be read.
     pub fn raw(&self, id: &str) -> Result<(String, Vec<u8>)> {
-        let (name, path) = (format!("{id}.json"), self.folder.join(format!("{id}.json")));
+        let path = self.path(id);
         let bytes = fs::read(&path).map_err(Error::io(format!("cannot read `{}`", path.display())))?;
-        Ok((name, bytes))
+        Ok((format!("{id}.json"), bytes))
     }
 
     /// Takes in a run's record from elsewhere, unless there is one of that id.
@@ -210,7 +210,7 @@ impl History {
     /// # Errors
     /// If the record cannot be read, or is of another format.
     pub fn read(&self, id: &str) -> Result<Run> {
-        let path = self.folder.join(format!("{id}.json"));
+        let path = self.path(id);
         let read = || {
             let mut bytes = vec![];
             fs::File::open(&path)?.take(LARGEST).read_to_end(&mut bytes)?;

@@ -49,6 +49,13 @@ pub struct Outcome {
     pub message: String,
 }
 
+impl Outcome {
+    /// The key of its result, if it has one.
+    pub fn result(&self) -> Option<&Digest> {
+        self.key.as_ref().filter(|_| matches!(self.state, End::Ran | End::Cached))
+    }
+}
+
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {

@@ -61,7 +61,7 @@ fn divide(history: &History, keep: Option<u32>) -> Result<(Vec<Run>, Vec<String>
             gone.push(id);
             continue;
         }
-        *count += u32::from(run.keys().is_ok());
+        *count += u32::from(run.is_finished());
         kept.push(run);
     }
     Ok((kept, gone))
