@@ -130,8 +130,11 @@ impl Key {
                 .filter(|n| !self.inputs.contains_key(*n))
                 .map(|n| format!("input {n} is gone")),
         );
-        if found.is_empty() && self != earlier {
-            found.push("seed or key format changed".into());
+        if self.seed != earlier.seed {
+            found.push(format!("seed {} -> {}", earlier.seed, self.seed));
+        }
+        if self.format != earlier.format {
+            found.push(format!("format of keys {} -> {}", earlier.format, self.format));
         }
         found
     }
@@ -194,7 +197,13 @@ pub trait Known {
 
 /// What is said of an input with as many artifacts as before.
 fn replaced(old: &[KeyInput], new: &[KeyInput], known: &dyn Known) -> String {
-    let changed: Vec<&KeyInput> = old.iter().zip(new).filter(|(a, b)| a != b).map(|(_, new)| new).collect();
+    let pairs = || old.iter().zip(new);
+    let changed: Vec<&KeyInput> =
+        pairs().filter(|(old, new)| old.content != new.content).map(|(_, new)| new).collect();
+    if changed.is_empty() {
+        let count = pairs().filter(|(old, new)| old.coordinates != new.coordinates).count();
+        return format!("{count} of {} objects are labelled otherwise", new.len());
+    }
     let count = match new.len() {
         1 => "the object differs".into(),
         all => format!("{} of {all} objects differ", changed.len()),

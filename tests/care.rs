@@ -145,6 +145,18 @@ fn a_damaged_record_of_a_run_is_found_and_set_aside() {
     lab.call(&["cache", "verify"]);
     lab.call(&["cache", "gc"]);
     assert!(!path.exists());
+
+    // One of another program is as that left it; what it needs is not known.
+    let mut other: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+    other["format"] = 99.into();
+    let fields = other.as_object_mut().unwrap();
+    fields.remove("check");
+    fields.remove("instances");
+    fs::write(&path, other.to_string()).unwrap();
+    lab.call(&["cache", "verify", "--repair"]);
+    let gc = lab.try_call(&["cache", "gc"]);
+    assert!(gc.code == Some(3) && gc.stderr.contains("has the format 99, expected 1"), "{}", gc.stderr);
+    assert!(path.exists());
 }
 
 #[test]

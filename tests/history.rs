@@ -185,7 +185,44 @@ fn why_names_what_differs_or_what_was_hit() {
     assert!(miss.contains(" -> 0.25\n  with.training.batch 16 -> 8\ncompared with result "), "{miss}");
     let maybe = why(&["judge[seed=1]", "--set", "stages.rm.with.correction=0.25"]);
     assert!(maybe.starts_with("judge[seed=1]: maybe\n  depends on "), "{maybe}");
-    assert!(why(&["report"]).contains("  never ran\n"));
+    assert!(why(&["report"]).contains("  no earlier result\n"));
+}
+
+#[test]
+fn why_of_what_waits_names_all_that_is_known() {
+    let lab = two_runs();
+    let changes = ["--set", "stages.rm.with.correction=0.25", "--set", "stages.judge.with.baselines=[sft]"];
+    let changes = [&changes[..], &["--set", "stages.rm.with.training.batch=8"]].concat();
+    let text = lab.call(&[&["why", "judge[seed=1]"], &changes[..]].concat()).stdout;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("compared with")).collect();
+    let answers = ["binary", "sequence"].map(|o| format!("  depends on answers-ppo[objective={o},seed=1]"));
+    assert_eq!(lines.len(), 7, "{text}");
+    assert_eq!(lines[..3], ["judge[seed=1]: maybe", &answers[0], &answers[1]], "{text}");
+    assert!(lines[3].starts_with("  with.baselines ") && lines[4] == "must run before it", "{text}");
+    assert!(lines[5].contains("with.training.batch 16 -> 8"), "{text}");
+    assert!(lines[6].starts_with("  rm[objective=sequence,seed=1]  with.correction "), "{text}");
+}
+
+#[test]
+fn why_tells_of_the_latest_failure() {
+    let lab = two_runs();
+    let change = ["--only", "sft", "--set", "stages.sft.with.held_out=300"];
+    let ran = lab.try_call(&[&["run"], &change[..]].concat());
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let why = |arguments: &[&str]| lab.call(&[&["why", "sft[seed=1]"], arguments].concat()).stdout;
+    let id = &runs(&lab)[0]["id"];
+    let failed = format!("failed in run {}: ", id.as_str().unwrap());
+    assert!(why(&change[2..]).contains(&failed), "{}", why(&change[2..]));
+    assert!(!why(&[]).contains("failed"), "a hit has not failed");
+}
+
+#[test]
+fn a_stage_of_many_instances_is_none() {
+    let lab = Lab::new(TINY);
+    let ran = lab.try_call(&["why", "rm"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    let hint = "hint: `rm` is a stage; name one of its instances: `rm[objective=binary,seed=1]`, `rm[";
+    assert!(ran.stderr.contains(hint), "{}", ran.stderr);
 }
 
 #[test]

@@ -205,6 +205,40 @@ fn s3_keeps_what_it_is_given_and_no_secret_is_written() {
     assert!(!stderr.contains(SECRET));
 }
 
+/// Google's storage can be spoken to as S3 is, with settings of its own, and so this server stands in for it.
+#[test]
+fn a_bucket_of_google_is_a_shared_cache_too() {
+    let server = S3::open();
+    let run = |lab: &Lab| {
+        let mut command = lab.command(&["run", "--json", "--only", "sft", "--remote", "gs://bucket/cache"]);
+        command.envs([
+            ("GOOGLE_BASE_URL", format!("http://{}", server.address).as_str()),
+            ("GOOGLE_BEARER_TOKEN", SECRET),
+            ("GOOGLE_ALLOW_HTTP", "true"),
+        ]);
+        let Output { stdout, stderr, .. } = command.output().expect("the program starts");
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(!stderr.contains("warning") && !stderr.contains(SECRET), "{stderr}");
+        let summary: Value = serde_json::from_slice(&stdout).expect("a summary");
+        (summary["ran"].clone(), summary["fetched"].clone())
+    };
+    let (first, second) = (Lab::new(TINY), Lab::new(TINY));
+    assert_eq!(run(&first), (2.into(), 0.into()));
+    assert_eq!(run(&second), (0.into(), 2.into()));
+    assert!(files(&first.path("cache/objects")) == files(&second.path("cache/objects")));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_not_taken_for_an_empty_cache() {
+    let lab = Lab::new(TINY);
+    for command in ["run", "plan"] {
+        let ran = lab.try_call(&[command, "--remote", "mistyped"]);
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(ran.stderr.contains("there is no folder `mistyped`"), "{}", ran.stderr);
+    }
+    assert!(!lab.path("mistyped").exists());
+}
+
 #[test]
 fn a_wire_that_breaks_costs_time_and_nothing_else() {
     let server = S3::start();

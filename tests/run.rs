@@ -157,10 +157,11 @@ stages:
     let figures = |how: &str| {
         let ran = lab.try_call(&["run", "--json", "--jobs", "2", "--threads", "2", how]);
         assert!(ran.code == Some(1) && ran.stderr.contains("failed: bad"), "{}", ran.stderr);
-        ["ran", "cached", "failed", "skipped"].map(|figure| ran.json()[figure].as_u64().unwrap())
+        let figures = ["ran", "cached", "failed", "skipped", "unfinished"];
+        (ran.stderr.contains("1 unfinished"), figures.map(|figure| ran.json()[figure].as_u64().unwrap()))
     };
-    assert_eq!(figures("--fail-fast"), [1, 0, 1, 0]);
-    assert_eq!(figures("--keep-going"), [1, 1, 1, 0]);
+    assert_eq!(figures("--fail-fast"), (true, [1, 0, 1, 0, 1]));
+    assert_eq!(figures("--keep-going"), (false, [1, 1, 1, 0, 0]));
     let both = lab.try_call(&["run", "--keep-going", "--fail-fast"]);
     assert_eq!(both.code, Some(2), "{}", both.stderr);
 }
@@ -269,9 +270,13 @@ fn every_command_lists_what_it_should() {
     assert!(logs.values().all(|log| String::from_utf8_lossy(log).contains("finished")));
     // Machine-readable logs.
     let ran = lab.call(&["run", "--log-format", "json", "--only", "preferences"]);
-    for line in ran.stderr.lines().filter(|l| l.starts_with('{')) {
+    let wrong = lab.try_call(&["run", "--log-format", "json", "--only", "preference"]);
+    assert_eq!(wrong.code, Some(2));
+    for line in ran.stderr.lines().chain(wrong.stderr.lines()) {
         serde_json::from_str::<serde_json::Value>(line).expect("a JSON line");
     }
+    assert!(wrong.stderr.contains("did you mean"), "{}", wrong.stderr);
+    assert!(ran.stderr.contains("3 instances: 1 ran, 2 cached"), "{}", ran.stderr);
     assert!(ran.stderr.contains("\"instance\":\"preferences[seed=1]\""), "{}", ran.stderr);
 }
 

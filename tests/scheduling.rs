@@ -43,6 +43,11 @@ fn what_can_never_start_fails_alone() {
         assert_eq!(ran.code, Some(1), "{}", ran.stderr);
         assert!(ran.stderr.contains(why) && ran.stderr.contains("hint: "), "{}", ran.stderr);
         assert_eq!((&ran.json()["failed"], &ran.json()["ran"]), (&2.into(), &3.into()));
+        // And is said before anything starts; not where nothing needs to.
+        let warned = ran.stderr.find("warning: rm  will fail where no cache has its result");
+        assert!(warned.is_some_and(|at| at < ran.stderr.find("data  started").unwrap()), "{}", ran.stderr);
+        let again = lab.try_call(&[&["run", "--only", "sft"], arguments].concat());
+        assert!(!again.stderr.contains("warning"), "{}", again.stderr);
     }
 }
 

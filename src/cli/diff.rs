@@ -208,12 +208,10 @@ impl Moved {
     }
 
     fn row(&self) -> Vec<String> {
-        let number = |x: f64| format!("{x:.4}");
-        vec![
-            self.metric.clone(),
-            number(self.before),
-            number(self.after),
-            format!("{:+.4}", self.after - self.before),
-        ]
+        // As many digits as show the change.
+        let change = self.after - self.before;
+        let digits = (1.0 - change.abs().log10().floor()).clamp(4.0, 17.0) as usize;
+        let number = |x: f64| format!("{x:.digits$}");
+        vec![self.metric.clone(), number(self.before), number(self.after), format!("{change:+.digits$}")]
     }
 }

@@ -5,12 +5,16 @@ use std::io::{self, Write};
 use indicatif::MultiProgress;
 use tracing::{Event, Level, Subscriber, field::Visit, level_filters::LevelFilter};
 use tracing_subscriber::{
+    filter::Targets,
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     prelude::*,
     registry::LookupSpan,
 };
 
-use super::args::{LogFormat, LogOptions};
+use super::{
+    args::{LogFormat, LogOptions},
+    output::SAID,
+};
 
 /// What the command line shows beside its output.
 pub struct Logs {
@@ -27,13 +31,17 @@ pub fn start(options: LogOptions, of_stage: bool) -> Logs {
         (_, 1) => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
+    // What libraries say of their work is for those who look for a fault.
+    let others = if options.verbose > 1 { level } else { LevelFilter::WARN };
+    let ours = ["pipeline", "stages"].map(|name| (name, level));
+    let wanted = Targets::new().with_default(others).with_targets(ours).with_target(SAID, LevelFilter::INFO);
     let layer = tracing_subscriber::fmt::layer().with_writer(Beside(bars.clone())).with_ansi(false);
     let layer = match (options.log_format, of_stage) {
         (LogFormat::Json, _) => layer.json().flatten_event(true).boxed(),
         (LogFormat::Human, true) => layer.with_target(false).boxed(),
         (LogFormat::Human, false) => layer.event_format(Lines).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(level)).init();
+    tracing_subscriber::registry().with(layer.with_filter(wanted)).init();
     Logs { options, bars }
 }
 

@@ -79,7 +79,7 @@ fn threads(command: &Command) -> Result<()> {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    output::say(&format!("error: {error}"));
+    tracing::error!("{error}");
     ExitCode::from(match error.blame {
         Blame::Experiment => EXPERIMENT,
         Blame::Machine => MACHINE,

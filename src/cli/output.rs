@@ -18,9 +18,13 @@ pub fn text(text: &str) -> Result<ExitCode> {
     }
 }
 
-/// A line on standard error. Where nobody can read it, nobody misses it: no result may be lost for that.
-pub fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+/// The target of what is said, however quiet a run shall be.
+pub const SAID: &str = "said";
+
+/// Lines on standard error, in the form that logs have. Where nobody can read them, nobody misses them: no result may be lost
+/// for that.
+pub fn say(lines: &str) {
+    tracing::info!(target: SAID, "{lines}");
 }
 
 /// Writes one JSON value, for people and programs.

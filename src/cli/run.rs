@@ -78,7 +78,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     let record = record(&options.experiment, &setup, id, started, git, &summary, instances);
     // Results are what counts: a run whose record cannot be written has not failed.
     let made_nothing = summary.cached - summary.fetched == summary.total;
-    let written = history.write(&record, !made_nothing).map_err(|e| say(&format!("warning: {e}")));
+    let written = history.write(&record, !made_nothing).map_err(|e| tracing::warn!("{e}"));
     if options.json {
         let (experiment, run) = (&setup.experiment.name, written.is_ok().then_some(record.id.as_str()));
         output::json_line(&Last { experiment, run, summary: &summary, reports })?;
@@ -158,13 +158,14 @@ fn launcher(logs: &Logs) -> Result<Launcher> {
 
 /// The last words, for people.
 fn tell(summary: &Summary, instances: &[Outcome], reports: Option<&std::path::Path>) {
-    let Summary { total, ran, cached, fetched, failed, skipped, seconds, .. } = summary;
+    let Summary { total, ran, cached, fetched, failed, skipped, unfinished, seconds, .. } = summary;
     for Outcome { instance, message, .. } in instances.iter().filter(|o| o.state == End::Failed) {
         say(&format!("\nfailed: {instance}\n{message}"));
     }
     let trouble = if *failed > 0 { format!(", {failed} failed, {skipped} skipped") } else { String::new() };
+    let left = if *unfinished > 0 { format!(", {unfinished} unfinished") } else { String::new() };
     let fetched = if *fetched > 0 { format!(" ({fetched} fetched)") } else { String::new() };
-    say(&format!("{total} instances: {ran} ran, {cached} cached{fetched}{trouble}, in {seconds:.1} s"));
+    say(&format!("{total} instances: {ran} ran, {cached} cached{fetched}{trouble}{left}, in {seconds:.1} s"));
     if summary.interrupted {
         say("interrupted: what was finished is kept\nhint: run the same command again to go on from there");
     } else if *failed > 0 {

@@ -66,7 +66,7 @@ pub fn run(options: &RunsOptions) -> Result<ExitCode> {
     let read = |id: &String| match history.read(id) {
         Ok(run) => Some(Entry::from(run)),
         Err(e) => {
-            output::say(&format!("warning: {e}"));
+            tracing::warn!("{e}");
             None
         }
     };

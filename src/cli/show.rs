@@ -87,13 +87,13 @@ pub fn run(options: &ShowOptions, registry: &Registry) -> Result<ExitCode> {
     if options.json { output::json(&shown) } else { output::text(&shown.text()) }
 }
 
-fn latest_with(history: &History, instance: &str) -> Result<Run> {
+pub(super) fn latest_with(history: &History, instance: &str) -> Result<Run> {
     let ids = history.ids();
     for id in &ids {
         match history.read(id) {
             Ok(run) if run.instance(instance).is_some() => return Ok(run),
             Ok(_) => {}
-            Err(e) => output::say(&format!("warning: {e}")),
+            Err(e) => tracing::warn!("{e}"),
         }
     }
     let message = format!("none of the {} runs of this cache has an instance `{instance}`", ids.len());
@@ -164,7 +164,7 @@ fn command(run: &Run, instance: &str, cache: &Path) -> String {
 }
 
 /// A word for a shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.into()

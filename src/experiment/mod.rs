@@ -15,4 +15,4 @@ pub use document::Document;
 pub use model::{Experiment, References, StageSpec};
 pub use needs::{Memory, Needs, Timeout};
 pub use schema::schema;
-pub use suggest::{did_you_mean, did_you_mean_one_of};
+pub use suggest::{did_you_mean, did_you_mean_one_of, listed};

@@ -1,6 +1,6 @@
 //! What an instance takes of the machine, and how long it may take. No part of any key: none of it changes a result.
 
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use bytesize::ByteSize;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 #[serde(deny_unknown_fields, default)]
 pub struct Needs {
     /// Threads for each instance; by default its share of those that are free.
-    pub threads: Option<u16>,
+    pub threads: Option<NonZero<u16>>,
     /// Memory that each instance is given, such as `2 GiB`: no more start than fit together.
     pub memory: Memory,
     /// Graphics cards, of those that the run was given with `--gpus`.

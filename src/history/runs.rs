@@ -1,6 +1,7 @@
 //! The records of runs on disk.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use serde::Deserialize;
 
 use super::record::{FORMAT, Run};
 use crate::{
@@ -19,6 +21,18 @@ use crate::{
 
 /// No record of a run is larger, in bytes.
 const LARGEST: u64 = 1 << 28;
+
+/// What every format has.
+#[derive(Deserialize)]
+struct Formatted {
+    format: u32,
+}
+
+enum Opened {
+    Run(Box<Run>),
+    /// Sound, and of another format.
+    OfFormat(u32),
+}
 
 /// The runs of a cache.
 #[derive(Clone, Debug)]
@@ -210,27 +224,37 @@ impl History {
     /// # Errors
     /// If the record cannot be read, or is of another format.
     pub fn read(&self, id: &str) -> Result<Run> {
-        let path = self.path(id);
-        let read = || {
-            let mut bytes = vec![];
-            fs::File::open(&path)?.take(LARGEST).read_to_end(&mut bytes)?;
-            let run: Run = seal::open(&bytes)?;
-            if run.id == id { Ok(run) } else { Err(io::Error::other("it is of another run")) }
-        };
-        let unreadable = |e| {
-            Error::io(format!("cannot read the run's record `{}`", path.display()))(e).hint(
+        let path = self.path(id).display().to_string();
+        match self.open(id) {
+            Ok(Opened::Run(run)) => Ok(*run),
+            Ok(Opened::OfFormat(format)) => {
+                let message = format!("the run's record `{path}` has the format {format}, expected {FORMAT}");
+                Err(Error::machine(message).hint("read it with the program that wrote it"))
+            }
+            Err(e) => Err(Error::io(format!("cannot read the run's record `{path}`"))(e).hint(
                 "remove the file if nobody needs that run: results are kept as long as other runs have them",
-            )
-        };
-        let run = read().map_err(unreadable)?;
-        if run.format != FORMAT {
-            let message = format!(
-                "the run's record `{}` has the format {}, expected {FORMAT}",
-                path.display(),
-                run.format
-            );
-            return Err(Error::machine(message).hint("read it with the program that wrote it"));
+            )),
         }
-        Ok(run)
+    }
+
+    /// The runs whose records are damaged, with what is wrong.
+    pub fn damaged(&self) -> BTreeMap<String, String> {
+        let damage = |id: String| self.open(&id).err().map(|e| (id, e.to_string()));
+        self.ids().into_iter().filter_map(damage).collect()
+    }
+
+    fn open(&self, id: &str) -> io::Result<Opened> {
+        let mut bytes = vec![];
+        fs::File::open(self.path(id))?.take(LARGEST).read_to_end(&mut bytes)?;
+        let Formatted { format } = seal::open(&bytes)?;
+        if format != FORMAT {
+            return Ok(Opened::OfFormat(format));
+        }
+        let run: Run = serde_json::from_slice(&bytes)?;
+        if run.id == id {
+            Ok(Opened::Run(Box::new(run)))
+        } else {
+            Err(io::Error::other("it is of another run"))
+        }
     }
 }

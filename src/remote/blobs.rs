@@ -163,6 +163,7 @@ mod tests {
         fn with(bytes: &[u8]) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let remote = folder.path().join("remote");
+            fs::create_dir(&remote).unwrap();
             let remote = Remote::open(remote.to_str().unwrap(), std::iter::empty()).unwrap();
             fs::write(folder.path().join("from"), bytes).unwrap();
             let content = content_of(&folder.path().join("from")).unwrap();

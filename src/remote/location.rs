@@ -53,9 +53,14 @@ impl Remote {
             let folder =
                 std::path::absolute(location).map_err(Error::io(format!("cannot use `{location}`")))?;
             place = folder.display().to_string();
-            let store = std::fs::create_dir_all(&folder)
-                .map_err(|e| e.to_string())
-                .and_then(|()| LocalFileSystem::new_with_prefix(&folder).map_err(|e| e.to_string()))
+            // As a bucket must be: one that is only misspelled, or not mounted, is not taken for a new one.
+            if !folder.is_dir() {
+                return Err(Error::experiment(format!(
+                    "there is no folder `{location}` to share a cache in"
+                ))
+                .hint("make the folder, if it is meant"));
+            }
+            let store = LocalFileSystem::new_with_prefix(&folder)
                 .map_err(|e| Error::machine(format!("cannot use the folder `{location}`: {e}")))?;
             (Box::new(store) as Box<DynObjectStore>, Path::default())
         };

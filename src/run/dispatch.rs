@@ -122,6 +122,7 @@ pub fn run(
             // Only now: what is all cached needs no order, and no look at what earlier results took.
             d.rank = ranks(graph, chosen, |instance| d.resolver.duration(instance));
             d.ready = d.ready.iter().map(|(_, std::cmp::Reverse(node))| d.urgency(*node)).collect();
+            d.warn_of_what_cannot_start(chosen);
             result = chosen.iter().try_for_each(|n| can_publish(&graph[*n], &options.reports));
         }
         while result.is_ok() && !(options.fail_fast && d.summary.failed > 0) {
@@ -155,6 +156,7 @@ pub fn run(
         d.running.values().for_each(|running| running.handle.kill());
         d.queues().into_iter().flat_map(|queue| queue.now.values()).for_each(Handle::kill);
         d.summary.seconds = begun.elapsed().as_secs_f64();
+        d.summary.unfinished = d.summary.total - d.summary.done();
         result.map(|()| {
             let outcomes = chosen.iter().map(|node| d.outcome(*node).clone()).collect();
             (d.summary, outcomes)
@@ -174,11 +176,10 @@ fn perform(
     match task {
         Task::Run(job, handle) => {
             // Before there is a result: a run that ends then leaves it to the next one to send it.
-            let key = job.key.digest();
-            remote.iter().for_each(|remote| remote.owe(&key));
+            remote.iter().for_each(|remote| remote.owe(&job.digest));
             let ended = execute(&job, &options.launcher, store, &handle, progress);
             if ended.is_err() {
-                remote.iter().for_each(|remote| remote.owe_no_more(&key));
+                remote.iter().for_each(|remote| remote.owe_no_more(&job.digest));
             }
             Message::Ended(node, ended)
         }

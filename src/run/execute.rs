@@ -33,6 +33,8 @@ pub struct Launcher {
 pub struct Job {
     pub instance: String,
     pub key: Key,
+    /// The key's.
+    pub digest: Digest,
     pub manifest: Manifest,
     pub outputs: &'static [Output],
     pub code: Code,
@@ -98,10 +100,10 @@ pub fn execute(
     progress: impl FnMut(Progress),
 ) -> Result<Success, String> {
     are_sound(job, store, handle)?;
-    let key = job.key.digest();
-    let work = store.work(&key);
+    let key = &job.digest;
+    let work = store.work(key);
     let begun = Instant::now();
-    let log = store.log(&key);
+    let log = store.log(key);
     let prepare = || {
         fs::create_dir_all(&work)?;
         fs::create_dir_all(log.parent().unwrap_or(&work))?;
@@ -144,8 +146,7 @@ pub fn execute(
         }
         _ => return Err(died(status, &log, log_start)),
     }
-    let record =
-        take_in(job, &key, store, elapsed).map_err(|e| failed("its outputs could not be kept", &e))?;
+    let record = take_in(job, store, elapsed).map_err(|e| failed("its outputs could not be kept", &e))?;
     // The result is in: what is left in the work folder is of no use, and of no harm.
     let _ = fs::remove_dir_all(&work);
     Ok(Success { outputs: contents(record.outputs), elapsed })
@@ -193,7 +194,7 @@ fn wait(handle: &Handle) -> std::io::Result<ExitStatus> {
     }
 }
 
-fn take_in(job: &Job, key: &Digest, store: &Store, elapsed: Duration) -> std::io::Result<Record> {
+fn take_in(job: &Job, store: &Store, elapsed: Duration) -> std::io::Result<Record> {
     let mut outputs = BTreeMap::new();
     for output in job.outputs {
         let path = job.manifest.outputs.join(output.name);
@@ -213,7 +214,7 @@ fn take_in(job: &Job, key: &Digest, store: &Store, elapsed: Duration) -> std::io
             pipeline: env!("CARGO_PKG_VERSION").into(),
         },
     };
-    store.record(key, &record)?;
+    store.record(&job.digest, &record)?;
     store.remember_code(job.code.fingerprint, job.code.parts);
     Ok(record)
 }

@@ -14,7 +14,7 @@ pub enum End {
     Failed,
     /// Something that it needs has failed.
     Skipped,
-    /// The run was interrupted before.
+    /// The run ended before.
     Unfinished,
 }
 
@@ -67,6 +67,8 @@ pub struct Summary {
     pub failed: usize,
     /// Not run, for something that they need has failed.
     pub skipped: usize,
+    /// The run ended before they did: it was interrupted, or was to end at the first failure.
+    pub unfinished: usize,
     pub seconds: f64,
     pub interrupted: bool,
 }
@@ -78,7 +80,7 @@ impl Summary {
             End::Cached => self.cached += 1,
             End::Failed => self.failed += 1,
             End::Skipped => self.skipped += 1,
-            End::Unfinished => {}
+            End::Unfinished => self.unfinished += 1,
         }
     }
 

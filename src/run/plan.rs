@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::{Direction::Incoming, graph::NodeIndex};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
@@ -38,11 +39,11 @@ pub struct Planned {
     /// `None` where it depends on what has not run yet.
     pub key: Option<Digest>,
     pub state: State,
-    /// In one line.
+    /// In one line, which of many producers names one.
     pub reason: String,
-    /// The same, one by one.
+    /// The same, one by one and all.
     pub reasons: Vec<String>,
-    /// Of a miss: the key of the earlier result that is nearest, which `reasons` compare with.
+    /// The key of the earlier result that is nearest, if `reasons` compare with one.
     pub nearest: Option<Digest>,
 }
 
@@ -90,19 +91,27 @@ pub fn plan(
             }
         }
     }
-    let planned = |&node: &NodeIndex| known.remove(&node).unwrap_or_else(|| maybe(graph, node, &outputs));
-    Ok(chosen.iter().map(planned).collect())
+    let unknown: Vec<NodeIndex> = chosen.iter().filter(|node| !known.contains_key(node)).copied().collect();
+    known.par_extend(unknown.into_par_iter().map(|node| (node, maybe(graph, node, &resolver, &outputs))));
+    Ok(known.into_values().collect())
 }
 
-/// Of an instance that depends on what must run.
-fn maybe(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Planned {
-    let producers = graph.neighbors_directed(node, Incoming);
-    let mut unknown: Vec<&str> =
-        producers.filter(|p| !outputs.contains_key(p)).map(|p| graph[p].name.as_str()).collect();
-    unknown.sort_unstable();
+/// Of an instance that depends on what must run. Something else may differ for it, too.
+fn maybe(graph: &Graph, node: NodeIndex, resolver: &Resolver<'_>, outputs: &Outputs) -> Planned {
+    let producers = graph.neighbors_directed(node, Incoming).filter(|p| !outputs.contains_key(p));
+    let unknown: BTreeSet<&str> = producers.map(|p| graph[p].name.as_str()).collect();
     let others = if unknown.len() > 1 { format!(" and {} more", unknown.len() - 1) } else { String::new() };
-    let first = unknown.first().copied().unwrap_or_default();
-    Planned::new(&graph[node].name, None, State::Maybe, Why::plain(format!("depends on {first}{others}")))
+    let own = resolver.explain_so_far(graph, node, outputs);
+    let line = unknown.first().map(|first| format!("depends on {first}{others}"));
+    let one_by_one = unknown.iter().map(|name| format!("depends on {name}"));
+    Planned {
+        name: graph[node].name.clone(),
+        key: None,
+        state: State::Maybe,
+        reason: Vec::from_iter(line.into_iter().chain(own.reasons.iter().cloned())).join("; "),
+        reasons: one_by_one.chain(own.reasons.iter().cloned()).collect(),
+        nearest: own.nearest,
+    }
 }
 
 /// What the shared cache has for a key; what cannot be trusted there must be made.

@@ -17,7 +17,7 @@ use super::earlier::{Earlier, Now};
 use crate::{
     graph::{Graph, Instance},
     key::{Digest, FORMAT, Key, KeyInput},
-    store::{Lookup, Store, Stored},
+    store::{Lookup, Record, Store, Stored},
 };
 
 /// The outputs of finished instances.
@@ -28,13 +28,20 @@ pub type Outputs = BTreeMap<NodeIndex, BTreeMap<String, Digest>>;
 /// # Panics
 /// If one of them has not.
 pub fn key_of(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Key {
+    let key = key_so_far(graph, node, outputs);
+    assert_eq!(key.inputs.len(), graph[node].inputs.len(), "all producers have finished");
+    key
+}
+
+/// The key of an instance, without the inputs whose producers have not all finished.
+fn key_so_far(graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Key {
     let instance = &graph[node];
-    let inputs = instance.inputs.iter().map(|input| {
-        let of_item = |item: &crate::graph::InputItem| KeyInput {
-            coordinates: item.coordinates.clone(),
-            content: outputs[&item.producer][item.output].clone(),
+    let inputs = instance.inputs.iter().filter_map(|input| {
+        let of_item = |item: &crate::graph::InputItem| {
+            let content = outputs.get(&item.producer)?[item.output].clone();
+            Some(KeyInput { coordinates: item.coordinates.clone(), content })
         };
-        (input.name.to_string(), input.items.iter().map(of_item).collect())
+        Some((input.name.to_string(), input.items.iter().map(of_item).collect::<Option<_>>()?))
     });
     Key {
         format: FORMAT,
@@ -181,20 +188,39 @@ impl<'a> Resolver<'a> {
         self.earlier.get_or_init(|| Earlier::of(self.store))
     }
 
-    /// What differs from the earlier result that is nearest.
     fn explain(&self, instance: &Instance, key: &Key) -> Why {
+        match self.nearest(instance, key) {
+            Some(Why { reasons, .. }) if reasons.is_empty() => Why::plain("its cached result is gone"),
+            Some(why) => why,
+            None => Why::plain("no earlier result"),
+        }
+    }
+
+    /// What differs for an instance that waits for some of its producers, whatever they give: nothing where that is not known.
+    pub fn explain_so_far(&self, graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Why {
+        let why = self.nearest(&graph[node], &key_so_far(graph, node, outputs));
+        why.filter(|why| !why.reasons.is_empty()).unwrap_or_default()
+    }
+
+    /// What differs from the earlier result that is nearest, if there is one. Of inputs that `key` does not have yet nothing is
+    /// said.
+    fn nearest(&self, instance: &Instance, key: &Key) -> Option<Why> {
         let earlier = self.earlier();
         let known = Now { earlier, code: instance.kind.code };
-        let candidates = earlier.by_instance.get(&instance.name).into_iter().flatten();
-        let differences = candidates.map(|r| (key.differences(&r.key, &known), r));
-        let nearest = differences
-            .min_by_key(|(found, record)| (found.len(), std::cmp::Reverse(record.provenance.finished)));
-        match nearest {
-            Some((reasons, record)) if !reasons.is_empty() => {
-                Why { reasons, nearest: Some(record.key.digest()) }
+        let differences = |record: &Record| {
+            let mut key = std::borrow::Cow::Borrowed(key);
+            let unknown = instance.inputs.iter().filter(|input| !key.inputs.contains_key(input.name));
+            let before: Vec<_> =
+                unknown.filter_map(|input| record.key.inputs.get_key_value(input.name)).collect();
+            for (name, items) in before {
+                key.to_mut().inputs.insert(name.clone(), items.clone());
             }
-            Some(_) => Why::plain("its cached result is gone"),
-            None => Why::plain("never ran"),
-        }
+            key.differences(&record.key, &known)
+        };
+        let candidates = earlier.by_instance.get(&instance.name)?.iter();
+        let (reasons, record) = candidates
+            .map(|record| (differences(record), record))
+            .min_by_key(|(found, record)| (found.len(), std::cmp::Reverse(record.provenance.finished)))?;
+        Some(Why { reasons, nearest: Some(record.key.digest()) })
     }
 }

@@ -25,7 +25,7 @@ impl Tokens {
     /// What of these is too little for `needs`.
     pub fn short_of(&self, needs: &Needs) -> Option<Short> {
         match () {
-            () if self.threads < needs.threads.map_or(1, usize::from) => Some(Short::Threads),
+            () if self.threads < threads(needs).unwrap_or(1) => Some(Short::Threads),
             () if self.memory < needs.memory => Some(Short::Memory),
             () if self.gpus.len() < usize::from(needs.gpus) => Some(Short::Gpus),
             () => None,
@@ -38,7 +38,7 @@ impl Tokens {
     /// If it is short of something.
     pub fn take(&mut self, needs: &Needs, share: usize) -> Self {
         assert_eq!(self.short_of(needs), None, "what is taken is there");
-        let threads = needs.threads.map_or(share.clamp(1, self.threads), usize::from);
+        let threads = threads(needs).unwrap_or(share.clamp(1, self.threads));
         self.threads -= threads;
         self.memory.0 -= needs.memory.0;
         let gpus = (0..needs.gpus).filter_map(|_| self.gpus.pop_first()).collect();
@@ -55,7 +55,7 @@ impl Tokens {
     pub fn lacks(&self, needs: &Needs) -> Option<String> {
         Some(match self.short_of(needs)? {
             Short::Threads => {
-                let needed = needs.threads.unwrap_or(1);
+                let needed = threads(needs).unwrap_or(1);
                 format!(
                     "it needs {needed} threads, and this run has {}\nhint: give it more with `--threads`",
                     self.threads
@@ -74,11 +74,18 @@ impl Tokens {
     }
 }
 
+/// How many an instance asks for, if it does.
+fn threads(needs: &Needs) -> Option<usize> {
+    needs.threads.map(|threads| threads.get().into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZero;
 
     fn needs(threads: Option<u16>, gib: u64, gpus: u16) -> Needs {
+        let threads = threads.and_then(NonZero::new);
         Needs { threads, memory: Memory(gib << 30), gpus, ..Needs::default() }
     }
 

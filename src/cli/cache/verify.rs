@@ -1,6 +1,6 @@
 //! `pipeline cache verify`.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -24,9 +24,7 @@ pub fn run(options: &CacheOptions, repair: bool) -> Result<ExitCode> {
     };
     let verified = store.verify(seen).map_err(|e| store.unreadable(e))?;
     bar.finish_and_clear();
-    let ids = history.ids();
-    let damage = |id: &String| history.read(id).err().map(|e| (id.clone(), e.message));
-    let runs: BTreeMap<String, String> = ids.iter().filter_map(damage).collect();
+    let (ids, runs) = (history.ids(), history.damaged());
     if repair {
         store.repair(&verified).map_err(|e| store.unreadable(e))?;
         let set_aside = |id: &String| store.set_aside(&history.path(id));

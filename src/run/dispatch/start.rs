@@ -3,6 +3,21 @@
 use super::*;
 
 impl Dispatcher<'_> {
+    /// What will fail when its turn comes is said when the run begins, not after days. Of what is found in a cache until then
+    /// nothing is needed.
+    pub(super) fn warn_of_what_cannot_start(&self, chosen: &BTreeSet<NodeIndex>) {
+        let mut told = BTreeSet::new();
+        // What was looked up fails at once, if it is not found elsewhere.
+        for node in chosen.iter().filter(|node| !self.outcomes.contains_key(node)) {
+            let instance = &self.graph[*node];
+            if let Some(lacks) = self.options.tokens.lacks(&instance.needs)
+                && told.insert(&instance.stage)
+            {
+                tracing::warn!(instance = instance.stage, "will fail where no cache has its result: {lacks}");
+            }
+        }
+    }
+
     pub(super) fn start_what_fits(&mut self, start: &impl Fn(NodeIndex, Task)) -> Result<()> {
         // What cannot start yet. What waits for memory or a card is not overtaken by what takes some.
         let (mut waiting, mut is_short) = (vec![], false);
@@ -30,13 +45,14 @@ impl Dispatcher<'_> {
                 }
                 None => {}
             }
-            let Some(lock) = self.hold(node, &self.key(node), Held::ToRun)? else { continue };
+            let digest = self.key(node);
+            let Some(lock) = self.hold(node, &digest, Held::ToRun)? else { continue };
             let key = key_of(self.graph, node, &self.outputs);
             let taken = self.free.take(needs, self.free.threads / candidates);
             let handle = Handle::default();
             // None where it is too far away to be named.
             let deadline = needs.timeout.and_then(|Timeout(most)| Instant::now().checked_add(most));
-            let job = self.job(node, key, &taken, lock);
+            let job = self.job(node, key, digest, &taken, lock);
             let threads = taken.threads;
             let running = Running { handle: handle.clone(), taken, deadline, timed_out: false };
             self.running.insert(node, running);
@@ -82,9 +98,9 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn job(&self, node: NodeIndex, key: Key, taken: &Tokens, lock: Lock) -> Job {
+    fn job(&self, node: NodeIndex, key: Key, digest: Digest, taken: &Tokens, lock: Lock) -> Job {
         let instance = &self.graph[node];
-        let work = self.store.work(&key.digest());
+        let work = self.store.work(&digest);
         let artifact = |item: &crate::graph::InputItem| Artifact {
             path: self.store.object(&self.outputs[&item.producer][item.output]),
             coordinates: item.coordinates.clone(),
@@ -109,6 +125,7 @@ impl Dispatcher<'_> {
         Job {
             instance: instance.name.clone(),
             key,
+            digest,
             manifest,
             outputs: instance.kind.outputs,
             code: instance.kind.code,
