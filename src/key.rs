@@ -113,11 +113,7 @@ impl Key {
             match earlier.inputs.get(name) {
                 Some(old) if old == items => {}
                 Some(old) if old.len() != items.len() => {
-                    found.push(format!(
-                        "input {name} has {} artifacts instead of {}",
-                        items.len(),
-                        old.len()
-                    ));
+                    found.extend(other_count(name, old.len(), items.len()));
                 }
                 Some(old) => found.push(format!("input {name}: {}", replaced(old, items, known))),
                 None => found.push(format!("input {name} is new")),
@@ -189,10 +185,15 @@ pub fn changes(path: &str, old: &Value, new: &Value) -> Vec<String> {
 /// What is known of what a key's hashes stand for, to put their differences in words.
 pub trait Known {
     /// The instance that made a content.
-    fn maker(&self, content: &Digest) -> Option<&str>;
+    fn maker(&self, content: &Digest) -> Option<String>;
 
     /// What changed from one code fingerprint to another.
     fn code_change(&self, old: &str, new: &str) -> String;
+}
+
+/// What is said of an input with more or fewer artifacts than before.
+pub fn other_count(name: &str, old: usize, new: usize) -> Option<String> {
+    (old != new).then(|| format!("input {name} has {new} artifacts instead of {old}"))
 }
 
 /// What is said of an input with as many artifacts as before.
@@ -208,7 +209,7 @@ fn replaced(old: &[KeyInput], new: &[KeyInput], known: &dyn Known) -> String {
         1 => "the object differs".into(),
         all => format!("{} of {all} objects differ", changed.len()),
     };
-    let mut makers: Vec<&str> = changed.iter().filter_map(|item| known.maker(&item.content)).collect();
+    let mut makers: Vec<String> = changed.iter().filter_map(|item| known.maker(&item.content)).collect();
     makers.dedup();
     match makers.as_slice() {
         [] => count,
@@ -321,9 +322,9 @@ mod tests {
     struct Rumour(Option<&'static str>);
 
     impl Known for Rumour {
-        fn maker(&self, content: &Digest) -> Option<&str> {
+        fn maker(&self, content: &Digest) -> Option<String> {
             assert_eq!(*content, Digest::from(blake3::hash(b"other")));
-            self.0
+            self.0.map(String::from)
         }
 
         fn code_change(&self, old: &str, new: &str) -> String {

@@ -7,9 +7,9 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
-mod draft;
 pub mod error;
 pub mod experiment;
+mod files;
 pub mod graph;
 pub mod history;
 pub mod key;

@@ -18,20 +18,21 @@ pub fn close(mut json: Vec<u8>) -> Vec<u8> {
     json
 }
 
-/// Reads what is as it was written. What older programs wrote has no hash, and only has to be readable.
+/// Reads what is as it was written.
 ///
 /// # Errors
-/// If it has changed, or is something else.
+/// If it has changed, by a bit or a space, or is something else.
 pub fn open<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
-    let value = serde_json::from_slice(bytes)?;
     let end = CHECK.len() + 2 * blake3::OUT_LEN + END.len();
-    if let Some((rest, end)) = bytes.len().checked_sub(end).map(|at| bytes.split_at(at))
-        && let Some(check) = end.strip_prefix(CHECK.as_bytes())
-        && !check.starts_with(blake3::hash(rest).to_hex().as_bytes())
-    {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "its content has changed on disk"));
+    let is_whole =
+        bytes.len().checked_sub(end).map(|at| bytes.split_at(at)).is_some_and(|(rest, end)| {
+            end == format!("{CHECK}{}{END}", blake3::hash(rest).to_hex()).as_bytes()
+        });
+    if is_whole {
+        Ok(serde_json::from_slice(bytes)?)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "its content has changed on disk"))
     }
-    Ok(value)
 }
 
 #[cfg(test)]
@@ -43,16 +44,14 @@ mod tests {
     fn every_bit_counts() {
         let value = json!({ "a": { "b": [1.5, "c"] }, "seconds": 10 });
         for json in [serde_json::to_vec(&value).unwrap(), serde_json::to_vec_pretty(&value).unwrap()] {
-            assert!(open::<Value>(&json).is_ok(), "as older programs wrote it");
+            assert!(open::<Value>(&json).is_err(), "it has no hash");
             let closed = close(json);
             for bit in 0..closed.len() * 8 {
                 let mut bytes = closed.clone();
                 bytes[bit / 8] ^= 1 << (bit % 8);
-                // A bit in the name of the hash hides it, and nothing else has changed then.
-                if let Ok(found) = open::<Value>(&bytes) {
-                    assert_eq!((&found["a"], &found["seconds"]), (&value["a"], &value["seconds"]), "{bit}");
-                }
+                assert!(open::<Value>(&bytes).is_err(), "{bit}");
             }
+            assert!(open::<Value>(&[&closed[..], b"\n"].concat()).is_err());
             let found: Value = open(&closed).unwrap();
             assert!(found["check"].is_string() && found["a"] == value["a"]);
         }

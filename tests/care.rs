@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Lab, TINY, files};
+use common::{Lab, TINY, files, sealed};
 
 /// The files of models in the cache.
 fn models(lab: &Lab) -> Vec<PathBuf> {
@@ -149,14 +149,180 @@ fn a_damaged_record_of_a_run_is_found_and_set_aside() {
     // One of another program is as that left it; what it needs is not known.
     let mut other: serde_json::Value = serde_json::from_slice(&whole).unwrap();
     other["format"] = 99.into();
-    let fields = other.as_object_mut().unwrap();
-    fields.remove("check");
-    fields.remove("instances");
-    fs::write(&path, other.to_string()).unwrap();
+    other.as_object_mut().unwrap().remove("instances");
+    fs::write(&path, sealed(other)).unwrap();
     lab.call(&["cache", "verify", "--repair"]);
     let gc = lab.try_call(&["cache", "gc"]);
     assert!(gc.code == Some(3) && gc.stderr.contains("has the format 99, expected 1"), "{}", gc.stderr);
     assert!(path.exists());
+}
+
+/// A run that is killed with a result finished and a stage with a checkpoint; how many steps that has.
+fn killed(lab: &Lab, steps: &str) {
+    let mut run = lab.command(&["run", "--only", "sft", "--set", steps]).spawn().unwrap();
+    let begun = Instant::now();
+    let within = |folder: PathBuf| {
+        fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+    };
+    let has_checkpoint = || {
+        let mut all = within(lab.path("cache/work")).flat_map(|work| within(work.join("checkpoints")));
+        all.any(|checkpoint| !checkpoint.ends_with("draft"))
+    };
+    while !has_checkpoint() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "there is no checkpoint");
+        assert!(run.try_wait().unwrap().is_none(), "the run has ended");
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+}
+
+#[test]
+fn what_a_killed_run_has_made_stays_until_it_is_done() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "data"]);
+    let steps = "stages.sft.with.training.steps=4000";
+    let other = ["--only", "sft", "--set", steps, "--set", "stages.data.with.demonstrations=301"];
+    killed(&lab, steps);
+    lab.call(&["cache", "gc"]);
+    assert!(lab.call(&["runs"]).stdout.contains("killed, or still running"));
+    let log = || files(&lab.path("cache/logs")).into_values().map(|log| String::from_utf8(log).unwrap());
+    let done = lab.run(&["--only", "sft", "--set", steps]);
+    assert_eq!((&done["ran"], &done["cached"]), (&1.into(), &1.into()));
+    assert!(log().any(|log| log.contains("goes on from a checkpoint")), "it began again");
+    assert_eq!(lab.call(&["cache", "gc", "--json"]).json_whole()["killed_runs"], 0);
+    assert!(!lab.call(&["runs"]).stdout.contains("killed"));
+
+    // One whose experiment is never finished: with `--keep` it goes when all that is kept is younger.
+    let mut run = lab.command(&[&["run"], &other[..]].concat()).spawn().unwrap();
+    let begun = Instant::now();
+    let results = || {
+        fs::read_dir(lab.path("cache/results"))
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+    };
+    while results().filter(|name| name.ends_with(".json")).count() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no result");
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(lab.call(&["cache", "gc", "--json"]).json_whole()["results"], serde_json::json!([]));
+    lab.run(&["--only", "data"]);
+    lab.run(&["--only", "sft", "--set", steps]);
+    let gone = lab.call(&["cache", "gc", "--keep", "1", "--json"]).json_whole();
+    assert_eq!((gone["results"].as_array().unwrap().len(), &gone["killed_runs"]), (1, &0.into()));
+}
+
+#[test]
+fn an_interrupted_run_goes_on_after_gc() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "data"]);
+    let steps = "stages.sft.with.training.steps=4000";
+    killed(&lab, steps);
+    // As if it had been interrupted: its record names the key.
+    let failed =
+        lab.try_call(&["run", "--only", "sft", "--set", steps, "--set", "stages.sft.needs.timeout=1ms"]);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    fs::read_dir(lab.path("cache/runs")).unwrap().for_each(|entry| {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "begun") {
+            fs::remove_file(path).unwrap();
+        }
+    });
+    lab.call(&["cache", "gc"]);
+    lab.run(&["--only", "sft", "--set", steps]);
+    let logs = files(&lab.path("cache/logs"));
+    let resumed =
+        logs.values().filter(|log| String::from_utf8_lossy(log).contains("goes on from a checkpoint"));
+    assert!(resumed.count() > 0, "it began again");
+}
+
+#[test]
+fn an_import_replaces_no_sound_result() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "rm"]);
+    lab.call(&["cache", "export", "latest", "run.tar"]);
+    let before = files(&lab.path("cache/results"));
+    // The archive says something else of one of them, and is sound.
+    let mut archive = tar::Archive::new(fs::File::open(lab.path("run.tar")).unwrap());
+    let mut forged = tar::Builder::new(fs::File::create(lab.path("forged.tar")).unwrap());
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let (path, mut bytes) = (entry.path().unwrap().into_owned(), vec![]);
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        if path.starts_with("results") {
+            let mut record: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            record["provenance"]["seconds"] = 1.2e19.into();
+            bytes = sealed(record);
+        }
+        let mut header = entry.header().clone();
+        header.set_size(bytes.len() as u64);
+        forged.append_data(&mut header, path, bytes.as_slice()).unwrap();
+    }
+    forged.finish().unwrap();
+    lab.call(&["cache", "import", "forged.tar"]);
+    assert!(files(&lab.path("cache/results")) == before);
+    // Elsewhere it is taken in; that it took longer than time lasts does no harm.
+    let other = Lab::new(TINY);
+    fs::copy(lab.path("forged.tar"), other.path("forged.tar")).unwrap();
+    other.call(&["cache", "import", "forged.tar"]);
+    other.run(&["--only", "rm", "--set", "stages.sft.with.held_out=33"]);
+}
+
+#[test]
+fn an_archive_that_is_larger_than_it_may_be_is_refused() {
+    let lab = Lab::new(TINY);
+    let mut header = tar::Header::new_gnu();
+    header.set_path("results/name").unwrap();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(40 << 30);
+    header.set_cksum();
+    let file = fs::File::create(lab.path("large.tar")).unwrap();
+    std::io::Write::write_all(&mut &file, header.as_bytes()).unwrap();
+    file.set_len(41 << 30).unwrap();
+    let ran = lab.try_call(&["cache", "import", "large.tar"]);
+    assert!(ran.code == Some(3) && ran.stderr.contains("is too large"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_stands_where_a_file_should_hangs_nothing_and_leads_nowhere() {
+    let lab = Lab::new(TINY);
+    lab.run(&["--only", "sft"]);
+    let outside = lab.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("precious"), "mine").unwrap();
+    let fifo = |path: &std::path::Path| {
+        let _ = fs::remove_file(path);
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    let name = files(&lab.path("cache/results")).into_keys().next().unwrap();
+    fifo(&lab.path("cache/results").join(name));
+    fs::create_dir_all(lab.path("cache/stamps")).unwrap();
+    fifo(&lab.path("cache/stamps/tiny.json"));
+    lab.run(&["--only", "sft"]);
+    // A file where a folder of objects belongs, a folder where a record does.
+    let object = files(&lab.path("cache/objects")).into_keys().next().unwrap();
+    let head = lab.path("cache/objects").join(object.components().next().unwrap());
+    fs::remove_dir_all(&head).unwrap();
+    fs::write(&head, "stray").unwrap();
+    for name in files(&lab.path("cache/results")).into_keys() {
+        let path = lab.path("cache/results").join(name);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+    }
+    assert_eq!(lab.run(&["--only", "sft"])["failed"], 0);
+    let [work, log] = ["cache/work", "cache/logs"].map(|name| lab.path(name));
+    fs::remove_dir_all(&work).unwrap();
+    std::os::unix::fs::symlink(&outside, &work).unwrap();
+    lab.call(&["cache", "gc"]);
+    assert!(outside.join("precious").exists(), "gc followed a link");
+    fs::remove_file(&work).unwrap();
+    for name in files(&log).into_keys() {
+        fs::remove_file(log.join(&name)).unwrap();
+        std::os::unix::fs::symlink(outside.join("precious"), log.join(&name)).unwrap();
+    }
+    fs::remove_dir_all(lab.path("cache/results")).unwrap();
+    lab.run(&["--only", "sft"]);
+    assert_eq!(fs::read_to_string(outside.join("precious")).unwrap(), "mine");
 }
 
 #[test]
@@ -181,7 +347,11 @@ fn nothing_is_removed_under_a_run() {
     assert!(interrupt.success());
     assert_eq!(run.wait().unwrap().code(), Some(130));
     lab.call(&["cache", "gc"]);
-    assert!(!lab.path("cache/work").read_dir().unwrap().any(|_| true), "unfinished work has gone");
+    let is_left = || lab.path("cache/work").read_dir().unwrap().any(|_| true);
+    assert!(is_left(), "the run can go on from its last checkpoint");
+    lab.run(&["--only", "sft"]);
+    lab.call(&["cache", "gc", "--keep", "1"]);
+    assert!(!is_left(), "work of a run that is gone has gone");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 use common::{
     Lab,
     chaos::{Dice, OTHERS, explains, many, number, overwrite},
-    files,
+    files, sealed,
 };
 use serde_json::Value;
 
@@ -243,8 +243,7 @@ fn move_in_time(lab: &Lab, path: &Path, id: &str, started: u64) {
     let map = record.as_object_mut().unwrap();
     map.insert("id".into(), id.into());
     map.insert("started".into(), started.into());
-    map.remove("check"); // as older programs wrote it
-    fs::write(lab.path("cache/runs").join(format!("{id}.json")), record.to_string()).unwrap();
+    fs::write(lab.path("cache/runs").join(format!("{id}.json")), sealed(record)).unwrap();
     fs::remove_file(path).unwrap();
 }
 
@@ -260,8 +259,7 @@ fn a_clock_that_goes_back_confuses_no_order_of_runs() {
     for (path, bytes) in lab.records() {
         let mut record: Value = serde_json::from_slice(&bytes).unwrap();
         record["provenance"]["finished"] = u64::MAX.into();
-        record.as_object_mut().unwrap().remove("check");
-        fs::write(path, record.to_string()).unwrap();
+        fs::write(path, sealed(record)).unwrap();
     }
     for arguments in [
         &["runs"][..],

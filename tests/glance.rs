@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Lab, Ran, TINY, files};
+use common::{Lab, Ran, TINY, files, sealed};
 use serde_json::Value;
 
 /// An experiment that has run, and run again when all of it had settled.
@@ -60,8 +60,7 @@ fn forge(lab: &Lab, file: &Path) {
         }
     }
     assert!(forged > 0, "the file was stamped");
-    all.as_object_mut().unwrap().remove("check");
-    fs::write(stamps(lab), all.to_string()).unwrap();
+    fs::write(stamps(lab), sealed(all)).unwrap();
 }
 
 fn sum(paths: &[PathBuf]) -> blake3::Hash {

@@ -56,4 +56,8 @@ fn shells_and_man_know_every_command() {
     }
     let page = lab.call(&["man"]).stdout;
     assert!(page.contains(".TH pipeline 1") && page.contains("pipeline\\-why(1)"), "{page}");
+    let gc = lab.call(&["man", "cache", "gc"]).stdout;
+    assert!(gc.contains("pipeline\\-cache\\-gc") && gc.contains("dry\\-run"), "{gc}");
+    let wrong = lab.try_call(&["man", "cache", "gx"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("did you mean `gc`?"), "{}", wrong.stderr);
 }

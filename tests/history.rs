@@ -86,7 +86,11 @@ fn a_record_that_did_not_reach_the_disk_is_none() {
     assert_eq!(runs(&lab).len(), 1);
     let shown = lab.call(&["show", "judge[seed=1]", "--json"]).json_whole();
     assert_eq!(shown["run"], made);
+    // It may have been one that counts: what was made since then stays, until all that is kept is younger.
     lab.call(&["cache", "gc"]);
+    assert!(path.exists());
+    lab.run(&JUDGE);
+    lab.call(&["cache", "gc", "--keep", "1"]);
     assert!(!path.exists());
 
     // Nor does it keep the same record from coming back.
@@ -185,7 +189,7 @@ fn why_names_what_differs_or_what_was_hit() {
     assert!(miss.contains(" -> 0.25\n  with.training.batch 16 -> 8\ncompared with result "), "{miss}");
     let maybe = why(&["judge[seed=1]", "--set", "stages.rm.with.correction=0.25"]);
     assert!(maybe.starts_with("judge[seed=1]: maybe\n  depends on "), "{maybe}");
-    assert!(why(&["report"]).contains("  no earlier result\n"));
+    assert!(why(&["report"]).contains("  no earlier result\n"), "nothing of its kind");
 }
 
 #[test]
@@ -213,7 +217,63 @@ fn why_tells_of_the_latest_failure() {
     let id = &runs(&lab)[0]["id"];
     let failed = format!("failed in run {}: ", id.as_str().unwrap());
     assert!(why(&change[2..]).contains(&failed), "{}", why(&change[2..]));
+    let other = ["--set", "stages.sft.with.held_out=33"];
+    assert!(!why(&other).contains("failed"), "that was another one: {}", why(&other));
     assert!(!why(&[]).contains("failed"), "a hit has not failed");
+}
+
+#[test]
+fn of_what_is_damaged_no_figure_is_shown() {
+    let lab = two_runs();
+    let name = "rm[objective=sequence,seed=1]";
+    let shown = lab.call(&["show", name, "--json"]).json_whole();
+    let outputs = shown["result"]["outputs"].as_array().unwrap();
+    let curve = outputs.iter().find(|output| output["name"] == "curve").unwrap();
+    let path = lab.folder().join(curve["path"].as_str().unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    for arguments in [&["show", name][..], &["diff", "latest~1", "latest"]] {
+        let ran = lab.try_call(arguments);
+        assert_eq!(ran.code, Some(3), "{arguments:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("has changed on disk") && !ran.stderr.contains("panicked"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+fn what_failed_before_is_not_the_same() {
+    let lab = Lab::new(TINY);
+    let rm = ["--only", "rm"];
+    let failed = lab.try_call(&[&["run"], &rm[..], &["--set", "stages.rm.needs.gpus=1"]].concat());
+    assert_eq!(failed.code, Some(1));
+    lab.run(&rm);
+    let diff = lab.call(&["diff", "latest~1"]).stdout;
+    assert!(diff.contains("rm[objective=binary,seed=1]  failed -> ran"), "{diff}");
+    assert!(diff.contains("3 instances are the same in both, 2 differ"), "{diff}");
+}
+
+#[test]
+fn a_result_of_another_name_explains_what_has_none() {
+    let lab = two_runs();
+    let text = lab.call(&["why", "sft[seed=2]", "--set", "axes.seed=[1,2]"]).stdout;
+    assert!(text.contains("no earlier result; nearest is that of `sft[seed=1]`\n  seed "), "{text}");
+    let report = lab.call(&[
+        "why",
+        "judge[seed=1]",
+        "--set",
+        "stages.rm.with.correction=0.25",
+        "--set",
+        "stages.judge.inputs.responses=[answers-ppo]",
+        "--set",
+        "stages.judge.with.baselines=[ppo-binary]",
+    ]);
+    assert!(report.stdout.contains("input responses has 2 artifacts instead of 3"), "{}", report.stdout);
 }
 
 #[test]

@@ -236,6 +236,9 @@ fn a_folder_that_is_not_there_is_not_taken_for_an_empty_cache() {
         assert_eq!(ran.code, Some(2), "{}", ran.stderr);
         assert!(ran.stderr.contains("there is no folder `mistyped`"), "{}", ran.stderr);
     }
+    let url = format!("file://{}", lab.path("mistyped").display());
+    let ran = lab.try_call(&["run", "--remote", &url]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("there is no such folder"), "{}", ran.stderr);
     assert!(!lab.path("mistyped").exists());
 }
 

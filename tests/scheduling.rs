@@ -109,7 +109,10 @@ fn what_takes_too_long_is_ended_and_goes_on_later() {
     let long = ["--only", "sft", "--set", "stages.sft.with.training.steps=20000"];
     let ran = lab.try_call(&[&["run"][..], &long].concat());
     assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("it was ended after its timeout of 1s\nhint: "), "{}", ran.stderr);
+    let said = "it was ended after its timeout of 1s\nthe end of its log:\n";
+    assert!(ran.stderr.contains(said) && ran.stderr.contains("hint: run again to go on"), "{}", ran.stderr);
+    let quiet = lab.try_call(&[&["run", "-q", "--only", "preferences"], &long[2..]].concat());
+    assert!(quiet.stderr.contains(said) && !quiet.stderr.contains("skipped"), "{}", quiet.stderr);
     let wrong = Lab::new(&needing("sft", "{ timeout: soon }")).try_call(&["plan"]);
     assert!(
         wrong.code == Some(2) && wrong.stderr.contains("expected a time such as `90s`"),

@@ -117,7 +117,7 @@ proptest! {
         let mut archive = vec![];
         source.export(&[key].into(), &[("x.json".into(), b"{}".to_vec())], &mut archive).unwrap();
         let target = Store::new(folder.path().join("b"));
-        let _ = target.import(spoilt(archive, &edits).as_slice());
+        let _ = target.import(std::io::Cursor::new(spoilt(archive, &edits)));
         let verified = target.verify(|_, _| {}).unwrap();
         prop_assert!(verified.is_sound());
         // Nothing is left outside of the store.

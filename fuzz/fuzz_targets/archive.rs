@@ -21,7 +21,7 @@ fn with_checksums(bytes: &[u8]) -> Vec<u8> {
 fuzz_target!(|bytes: &[u8]| {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::new(folder.path().join("cache"));
-    let _ = store.import(with_checksums(bytes).as_slice());
+    let _ = store.import(std::io::Cursor::new(with_checksums(bytes)));
     assert!(store.verify(|_, _| {}).expect("the store can be read").is_sound());
     let names =
         std::fs::read_dir(folder.path()).expect("it is there").map(|e| e.expect("an entry").file_name());

@@ -71,8 +71,12 @@ pub enum Command {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
-    /// The manual page, to standard output: `pipeline man | man -l -`.
-    Man,
+    /// A manual page, to standard output: `pipeline man | man -l -`.
+    Man {
+        /// Of a command, such as `run` or `cache gc`; otherwise of the program.
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+    },
     /// What the cache remembers.
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -134,6 +138,17 @@ pub struct RunOptions {
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub reports: PathBuf,
 
+    #[command(flatten)]
+    pub resources: Resources,
+
+    /// End with one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a run may use, and what it does about failures.
+#[derive(Debug, Args)]
+pub struct Resources {
     /// Instances that run side by side, at most; by default as many as there are processors.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
@@ -161,10 +176,6 @@ pub struct RunOptions {
     /// Stop at the first failure. What runs then is ended, and goes on from its last checkpoint next time.
     #[arg(long, conflicts_with = "keep_going")]
     pub fail_fast: bool,
-
-    /// End with one JSON object on standard output.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -190,13 +201,8 @@ pub struct PlanOptions {
     #[arg(long, value_name = "DIR", default_value = "reports", hide = true)]
     pub reports: PathBuf,
 
-    /// Not used: taken so that `run` and `plan` can be called alike.
-    #[arg(short, long, value_name = "N", hide = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub jobs: Option<u16>,
-
-    /// Not used: taken so that `run` and `plan` can be called alike.
-    #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub resources: Resources,
 
     /// One JSON object on standard output.
     #[arg(long)]

@@ -3,7 +3,7 @@
 //! ```text
 //! sft[1,dialogue]          [====>   ]  52%  9s left  41210 tokens/s  loss 1.342  lr 0.0016
 //! ppo[binary,1,safety]     [=>      ]  12% 41s left  3391 tokens/s  kl 0.031  reward 0.45
-//! 14/88 instances  [===>            ]  00:00:31  2 running, 72 queued, 3 cached, 0 failed
+//! 14/88 [===>    ] 00:00:31  0 failed, 2 running, 72 queued, 3 cached
 //! ```
 
 use std::{
@@ -34,6 +34,8 @@ pub struct Show {
 /// A running instance, or one that is fetched.
 struct Row {
     bar: ProgressBar,
+    /// Columns for the name.
+    name: u16,
     told: Instant,
 }
 
@@ -44,7 +46,7 @@ impl Show {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
         let overall = bars.add(ProgressBar::new(total as u64));
-        overall.set_style(style("{pos}/{len} instances  [{bar:16}]  {elapsed_precise}  {wide_msg}"));
+        overall.set_style(style("{pos}/{len} [{bar:8}] {elapsed_precise}  {wide_msg}"));
         overall.enable_steady_tick(Duration::from_millis(250));
         Self {
             bars,
@@ -61,14 +63,14 @@ impl Show {
     }
 
     fn begin(&self, instance: &str) {
-        let bar = self.bars.insert_before(&self.overall, ProgressBar::new(0));
+        // Of unknown length until it says how far it is: a bar of none would be full.
+        let bar = self.bars.insert_before(&self.overall, ProgressBar::no_length());
         // Of 80 columns, 24 for the name and 29 for figures; on a wider terminal half of the rest goes to each.
         let name = (24 + console::Term::stderr().size().1.saturating_sub(80) / 2).min(60);
-        bar.set_style(style(&format!(
-            "{{prefix:{name}!}} [{{bar:8}}] {{percent:>3}}% {{eta:>3}} left  {{wide_msg}}"
-        )));
+        bar.set_style(style(&format!("{{prefix:{name}!}} [        ]   {{elapsed:>4}}  {{wide_msg}}")));
         bar.set_prefix(brief(instance));
-        self.running.borrow_mut().insert(instance.into(), Row { bar, told: Instant::now() });
+        bar.enable_steady_tick(Duration::from_secs(1));
+        self.running.borrow_mut().insert(instance.into(), Row { bar, name, told: Instant::now() });
     }
 
     fn progress(&self, instance: &str, progress: &Progress) {
@@ -76,7 +78,12 @@ impl Show {
             self.begin(instance);
         }
         let mut running = self.running.borrow_mut();
-        let Some(Row { bar, told }) = running.get_mut(instance) else { return };
+        let Some(Row { bar, name, told }) = running.get_mut(instance) else { return };
+        if bar.length().is_none() {
+            bar.set_style(style(&format!(
+                "{{prefix:{name}!}} [{{bar:8}}] {{percent:>3}}% {{eta:>3}} left  {{wide_msg}}"
+            )));
+        }
         bar.set_length(progress.total);
         bar.set_position(progress.done);
         let figures = figures(progress, bar.per_sec());
@@ -123,13 +130,13 @@ fn counts(overall: Overall) -> String {
     let Overall { summary, running, fetching, sending } = overall;
     let Summary { total, cached, failed, skipped, .. } = summary;
     let queued = total.saturating_sub(summary.done() + running + fetching);
-    let mut text = format!("{running} running, {queued} queued, {cached} cached, {failed} failed");
-    for (number, what) in [(skipped, "skipped"), (fetching, "fetched now"), (sending, "to send")] {
-        if number > 0 {
-            text += &format!(", {number} {what}");
-        }
-    }
-    text
+    // What is wrong first: a narrow terminal cuts the end off.
+    let mut parts = vec![format!("{failed} failed")];
+    parts.extend((skipped > 0).then(|| format!("{skipped} skipped")));
+    parts.extend([format!("{running} running"), format!("{queued} queued"), format!("{cached} cached")]);
+    parts.extend((fetching > 0).then(|| format!("{fetching} fetched now")));
+    parts.extend((sending > 0).then(|| format!("{sending} to send")));
+    parts.join(", ")
 }
 
 impl Watcher for Show {
@@ -156,7 +163,7 @@ impl Watcher for Show {
             Event::Failed { message } => {
                 tracing::error!(instance, "failed: {}", message.lines().next().unwrap_or_default());
             }
-            Event::Skipped => tracing::warn!(instance, "skipped: something that it needs has failed"),
+            Event::Skipped => tracing::info!(instance, "skipped: something that it needs has failed"),
         }
         if !matches!(event, Event::Started { .. })
             && let Some(row) = self.running.borrow_mut().remove(instance)
@@ -199,11 +206,11 @@ mod tests {
     fn every_instance_is_counted_once() {
         let summary = Summary { total: 10, ran: 1, cached: 2, failed: 1, ..Summary::default() };
         let mut overall = Overall { summary, running: 2, ..Overall::default() };
-        assert_eq!(counts(overall), "2 running, 4 queued, 2 cached, 1 failed");
+        assert_eq!(counts(overall), "1 failed, 2 running, 4 queued, 2 cached");
         (overall.summary.skipped, overall.fetching, overall.sending) = (1, 1, 3);
         assert_eq!(
             counts(overall),
-            "2 running, 2 queued, 2 cached, 1 failed, 1 skipped, 1 fetched now, 3 to send"
+            "1 failed, 1 skipped, 2 running, 2 queued, 2 cached, 1 fetched now, 3 to send"
         );
     }
 }

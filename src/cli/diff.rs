@@ -8,9 +8,14 @@ use std::{
 use serde::Serialize;
 use stages::contract::{Metrics, Registry};
 
-use super::{args::DiffOptions, output, show::makers, times::time};
+use super::{
+    args::DiffOptions,
+    output,
+    show::{makers, metrics},
+    times::time,
+};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     history::{History, Run},
     key::{Digest, Known, changes},
     run::Outcome,
@@ -32,7 +37,8 @@ struct Diff {
     instances: Vec<Changed>,
     /// How many are the same in both.
     same: usize,
-    /// Where a metric of both differs; the greatest change, beside its size, first.
+    /// Of the instances that are not the same: where a metric differs, or only one has it; the greatest change, beside its size,
+    /// first.
     metrics: Vec<Moved>,
 }
 
@@ -50,8 +56,8 @@ struct Changed {
 #[derive(Serialize)]
 struct Moved {
     metric: String,
-    before: f64,
-    after: f64,
+    before: Option<f64>,
+    after: Option<f64>,
 }
 
 pub fn run(options: &DiffOptions, registry: &Registry) -> Result<ExitCode> {
@@ -71,8 +77,8 @@ struct OfRun<'a> {
 }
 
 impl Known for OfRun<'_> {
-    fn maker(&self, content: &Digest) -> Option<&str> {
-        self.makers.get(content).map(String::as_str)
+    fn maker(&self, content: &Digest) -> Option<String> {
+        self.makers.get(content).cloned()
     }
 
     fn code_change(&self, old: &str, new: &str) -> String {
@@ -92,7 +98,11 @@ impl Diff {
         let (mut instances, mut moved, mut same) = (vec![], vec![], 0);
         for new in &after.instances {
             let Some(old) = old.get(new.instance.as_str()) else { continue };
-            if old.key.is_some() && old.key == new.key {
+            let is_same = |a: &Outcome, b: &Outcome| match (a.result(), b.result()) {
+                (None, None) => a.key == b.key && a.state == b.state,
+                (a, b) => a == b,
+            };
+            if is_same(old, new) {
                 same += 1;
                 continue;
             }
@@ -106,6 +116,7 @@ impl Diff {
             instances.push(Changed { instance: new.instance.clone(), before, after, reasons, outputs });
         }
         moved.sort_by(|a, b| b.size().total_cmp(&a.size()));
+        moved.retain(|m| m.before.map(f64::to_bits) != m.after.map(f64::to_bits));
         Ok(Self {
             before: before.id.clone(),
             after: after.id.clone(),
@@ -183,35 +194,38 @@ fn moves(
     registry: &Registry,
 ) -> Result<Vec<Moved>> {
     let read = |record: &Record, output: &String| match record.outputs.get(output) {
-        Some(stored) => registry
-            .metrics(&store.object(&stored.content))
-            .map_err(Error::io("a table of metrics cannot be read")),
+        Some(stored) => metrics(stored, store, registry),
         None => Ok(Metrics::new()),
     };
     let mut moved = vec![];
     for output in outputs {
         let (old, new) = (read(before, output)?, read(after, output)?);
-        let of_both = old.iter().filter_map(|(name, old)| Some((name, *old, *new.get(name)?)));
-        moved.extend(of_both.filter(|(_, old, new)| old != new).map(|(name, before, after)| Moved {
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        moved.extend(names.into_iter().map(|name| Moved {
             metric: format!("{instance}/{name}"),
-            before,
-            after,
+            before: old.get(name).copied(),
+            after: new.get(name).copied(),
         }));
     }
     Ok(moved)
 }
 
 impl Moved {
-    /// The change as a share of the greater of both.
+    /// The change as a share of the greater of both; what is no number any more comes first, what one of them lacks last.
     fn size(&self) -> f64 {
-        (self.after - self.before).abs() / self.before.abs().max(self.after.abs())
+        let (Some(before), Some(after)) = (self.before, self.after) else { return -1.0 };
+        let share = (after - before).abs() / before.abs().max(after.abs());
+        if share.is_finite() { share } else { f64::INFINITY }
     }
 
     fn row(&self) -> Vec<String> {
         // As many digits as show the change.
-        let change = self.after - self.before;
-        let digits = (1.0 - change.abs().log10().floor()).clamp(4.0, 17.0) as usize;
-        let number = |x: f64| format!("{x:.digits$}");
-        vec![self.metric.clone(), number(self.before), number(self.after), format!("{change:+.digits$}")]
+        let change = self.before.zip(self.after).map(|(before, after)| after - before);
+        let digits = change.map_or(4.0, |change| 1.0 - change.abs().log10().floor());
+        let digits = if digits.is_finite() { digits.clamp(4.0, 17.0) as usize } else { 4 };
+        let number = |x: f64| if x.abs() < 1e9 { format!("{x:.digits$}") } else { format!("{x:.digits$e}") };
+        let cell = |x: Option<f64>| x.map_or("-".into(), number);
+        let sign = if change.is_some_and(|change| change > 0.0) { "+" } else { "" };
+        vec![self.metric.clone(), cell(self.before), cell(self.after), format!("{sign}{}", cell(change))]
     }
 }

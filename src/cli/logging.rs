@@ -13,7 +13,7 @@ use tracing_subscriber::{
 
 use super::{
     args::{LogFormat, LogOptions},
-    output::SAID,
+    output::{INSISTED, SAID},
 };
 
 /// What the command line shows beside its output.
@@ -34,7 +34,8 @@ pub fn start(options: LogOptions, of_stage: bool) -> Logs {
     // What libraries say of their work is for those who look for a fault.
     let others = if options.verbose > 1 { level } else { LevelFilter::WARN };
     let ours = ["pipeline", "stages"].map(|name| (name, level));
-    let wanted = Targets::new().with_default(others).with_targets(ours).with_target(SAID, LevelFilter::INFO);
+    let said = [(SAID, level), (INSISTED, LevelFilter::INFO)];
+    let wanted = Targets::new().with_default(others).with_targets(ours).with_targets(said);
     let layer = tracing_subscriber::fmt::layer().with_writer(Beside(bars.clone())).with_ansi(false);
     let layer = match (options.log_format, of_stage) {
         (LogFormat::Json, _) => layer.json().flatten_event(true).boxed(),

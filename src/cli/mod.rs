@@ -57,7 +57,7 @@ pub fn main(registry: &Registry) -> ExitCode {
         Command::Schema => output::json(&crate::experiment::schema(registry)),
         Command::Init(options) => init::run(options, registry),
         Command::Completions { shell } => help::completions(*shell),
-        Command::Man => help::man(),
+        Command::Man { command } => help::man(command),
         Command::Cache(command) => cache::run(command),
         Command::Exec { manifest } => exec::run(manifest, registry),
     });

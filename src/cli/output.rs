@@ -18,13 +18,20 @@ pub fn text(text: &str) -> Result<ExitCode> {
     }
 }
 
-/// The target of what is said, however quiet a run shall be.
+/// The target of what is said, unless the program shall be quiet.
 pub const SAID: &str = "said";
+/// The target of what is said in any case.
+pub const INSISTED: &str = "insisted";
 
 /// Lines on standard error, in the form that logs have. Where nobody can read them, nobody misses them: no result may be lost
 /// for that.
 pub fn say(lines: &str) {
     tracing::info!(target: SAID, "{lines}");
+}
+
+/// The same, even if the program shall be quiet.
+pub fn insist(lines: &str) {
+    tracing::info!(target: INSISTED, "{lines}");
 }
 
 /// Writes one JSON value, for people and programs.

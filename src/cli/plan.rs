@@ -19,9 +19,12 @@ struct Plan<'a> {
 
 pub fn run(options: &PlanOptions, registry: &Registry) -> Result<ExitCode> {
     let (setup, store) = Setup::with_store(&options.experiment, registry, &options.cache.folder)?;
-    let remote = options.remote.open()?;
+    let (remote, tokens) = (options.remote.open()?, options.resources.tokens()?);
     let planned =
         plan(&setup.graph, &setup.chosen, &store, remote.as_ref()).map_err(super::remote::trouble)?;
+    let runs =
+        setup.chosen.iter().zip(&planned).filter(|(_, p)| !matches!(p.state, State::Hit | State::Remote));
+    tokens.warn_of_lacks(runs.map(|(node, _)| &setup.graph[*node]));
     if options.json {
         output::json(&Plan { experiment: &setup.experiment.name, instances: &planned })?;
     } else {

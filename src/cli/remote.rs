@@ -35,7 +35,7 @@ pub fn trouble(trouble: Trouble) -> Error {
             "remove it there; on a machine that has the results, `pipeline cache push` sends it again"
         }
         Trouble::Disk(_) | Trouble::Stopped => {
-            "name another folder with `--cache DIR`, or make room in this one"
+            "`pipeline cache verify` says whether it is damaged; or name another folder with `--cache DIR`, or make room in this one"
         }
     };
     Error::machine(trouble.to_string()).hint(hint)

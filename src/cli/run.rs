@@ -1,7 +1,6 @@
 //! `pipeline run`.
 
 use std::{
-    collections::BTreeSet,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -16,14 +15,14 @@ use super::{
     bars::Show,
     interrupt,
     logging::Logs,
-    output::{self, say},
+    output::{self, insist, say},
     setup::Setup,
     surroundings,
 };
 use crate::{
     error::{Error, Result},
-    history::{FORMAT, Git, History, Run},
-    run::{self, End, Launcher, Options, Outcome, Shared, Summary, Tokens},
+    history::{Begun, FORMAT, Git, History, Run},
+    run::{self, End, Launcher, Options, Outcome, Shared, Summary},
 };
 
 /// What `--json` ends with.
@@ -40,24 +39,19 @@ struct Last<'a> {
 pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<ExitCode> {
     // As it is when the run begins, and while the rest is read.
     let file = options.experiment.file.clone();
-    let git = std::thread::spawn(move || surroundings::git(&file));
+    let git = std::thread::Builder::new().spawn(move || surroundings::git(&file));
     // Manifests and logs name files in the cache: absolute, so that they mean the same wherever they are read.
     let cache = absolute(&options.cache.folder)?;
     let (setup, store) = Setup::with_store(&options.experiment, registry, &cache)?;
     let interrupts = interrupt::listen()?;
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.map_or(processors, usize::from);
+    let tokens = options.resources.tokens()?;
     let reports = options.reports.join(&setup.experiment.name);
     let _entered = store.enter();
     let how = Options {
-        jobs: options.jobs.map_or(threads, usize::from),
-        tokens: Tokens {
-            threads,
-            memory: options.memory.unwrap_or_else(surroundings::memory),
-            gpus: gpus(options)?,
-        },
-        retries: options.retries,
-        fail_fast: options.fail_fast,
+        jobs: options.resources.jobs.map_or(tokens.threads, usize::from),
+        tokens,
+        retries: options.resources.retries,
+        fail_fast: options.resources.fail_fast,
         launcher: launcher(logs)?,
         remote: options.remote.open()?.map(|remote| Shared::new(remote, options.read_only, &store)),
         reports: reports.clone(),
@@ -66,19 +60,22 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let history = History::new(store.root());
     let id = history.next_id(started, noise(started));
+    // In a cache that cannot be written there is nothing to be lost.
+    let _ = history.begin(&begun(&options.experiment, &setup, &id));
     let ended = run::run(&setup.graph, &setup.chosen, &store, &how, &show, &interrupts);
     show.end();
     store.keep_stamps();
     let (summary, instances) = ended?;
-    if !logs.options.quiet {
-        let publishes = |n: &petgraph::graph::NodeIndex| setup.graph[*n].publishes();
-        tell(&summary, &instances, setup.chosen.iter().any(publishes).then_some(&reports));
-    }
-    let git = git.join().unwrap_or_default();
+    let publishes = |n: &petgraph::graph::NodeIndex| setup.graph[*n].publishes();
+    tell(&summary, &instances, setup.chosen.iter().any(publishes).then_some(&reports));
+    let git = git.ok().and_then(|git| git.join().ok().flatten());
     let record = record(&options.experiment, &setup, id, started, git, &summary, instances);
     // Results are what counts: a run whose record cannot be written has not failed.
     let made_nothing = summary.cached - summary.fetched == summary.total;
-    let written = history.write(&record, !made_nothing).map_err(|e| tracing::warn!("{e}"));
+    let written = history
+        .write(&record, !made_nothing)
+        .map(|()| history.end(&record.id))
+        .map_err(|e| tracing::warn!("{e}"));
     if options.json {
         let (experiment, run) = (&setup.experiment.name, written.is_ok().then_some(record.id.as_str()));
         output::json_line(&Last { experiment, run, summary: &summary, reports })?;
@@ -92,20 +89,21 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     })
 }
 
-/// The cards that are named; none twice.
-fn gpus(options: &RunOptions) -> Result<BTreeSet<String>> {
-    let named: BTreeSet<String> = options.gpus.iter().map(|name| name.trim().to_string()).collect();
-    if named.len() < options.gpus.len() || named.contains("") {
-        return Err(Error::experiment("`--gpus` names a card twice, or one without a name")
-            .hint("name each once: `--gpus 0,1`"));
-    }
-    Ok(named)
-}
-
 /// Tells a run from another of the same moment.
 fn noise(started: Duration) -> u32 {
     let hash = blake3::hash(format!("{} {started:?}", std::process::id()).as_bytes());
     u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash is longer"))
+}
+
+/// What is known of the run when it begins.
+fn begun(options: &ExperimentOptions, setup: &Setup, id: &str) -> Begun {
+    Begun {
+        id: id.into(),
+        experiment: setup.experiment.name.clone(),
+        profile: options.profile.clone(),
+        set: options.set.clone(),
+        only: options.only.clone(),
+    }
 }
 
 /// What is remembered of the run.
@@ -160,7 +158,7 @@ fn launcher(logs: &Logs) -> Result<Launcher> {
 fn tell(summary: &Summary, instances: &[Outcome], reports: Option<&std::path::Path>) {
     let Summary { total, ran, cached, fetched, failed, skipped, unfinished, seconds, .. } = summary;
     for Outcome { instance, message, .. } in instances.iter().filter(|o| o.state == End::Failed) {
-        say(&format!("\nfailed: {instance}\n{message}"));
+        insist(&format!("\nfailed: {instance}\n{message}"));
     }
     let trouble = if *failed > 0 { format!(", {failed} failed, {skipped} skipped") } else { String::new() };
     let left = if *unfinished > 0 { format!(", {unfinished} unfinished") } else { String::new() };

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{args::RunsOptions, output, times::time};
 use crate::{
     error::Result,
-    history::{Git, History, Run},
+    history::{Begun, Git, History, Run},
     run::Summary,
 };
 
@@ -46,19 +46,41 @@ impl Entry {
         if *interrupted {
             what.push_str(", interrupted");
         }
-        let profile = self.profile.iter().map(|p| format!(" ({p})"));
         let commit = self.git.as_ref().map_or(String::new(), |git| {
             format!("{}{}", git.commit.get(..10).unwrap_or(&git.commit), if git.dirty { "+" } else { "" })
         });
         vec![
             self.id.clone(),
-            format!("{}{}", self.experiment, profile.collect::<String>()),
+            how(&self.experiment, self.profile.as_ref(), &self.set, &self.only),
             time(self.started),
             format!("{seconds:.1} s"),
             what,
             commit,
         ]
     }
+}
+
+/// The experiment, and what was selected or overridden.
+fn how(experiment: &str, profile: Option<&String>, set: &[String], only: &[String]) -> String {
+    let mut text = experiment.to_string();
+    profile.into_iter().for_each(|profile| text += &format!(" ({profile})"));
+    only.iter().for_each(|only| text += &format!(" --only {only}"));
+    set.iter().for_each(|set| text += &format!(" --set {set}"));
+    text
+}
+
+/// Of a run without a record.
+fn row(begun: &Begun) -> Vec<String> {
+    let Begun { id, experiment, profile, set, only } = begun;
+    let how = how(experiment, profile.as_ref(), set, only);
+    vec![
+        id.clone(),
+        how,
+        time(begun.started()),
+        String::new(),
+        "killed, or still running".into(),
+        String::new(),
+    ]
 }
 
 pub fn run(options: &RunsOptions) -> Result<ExitCode> {
@@ -71,9 +93,13 @@ pub fn run(options: &RunsOptions) -> Result<ExitCode> {
         }
     };
     let entries: Vec<Entry> = history.ids().iter().filter_map(read).collect();
+    let unrecorded = history.unrecorded();
     if options.json {
-        return output::json(&serde_json::json!({ "runs": entries }));
+        return output::json(&serde_json::json!({ "runs": entries, "unrecorded": unrecorded }));
     }
-    let rows: Vec<Vec<String>> = entries.iter().map(Entry::row).collect();
+    let mut rows: Vec<Vec<String>> = entries.iter().map(Entry::row).collect();
+    // Ids sort as runs began.
+    rows.extend(unrecorded.iter().map(row));
+    rows.sort_by(|a, b| b[0].cmp(&a[0]));
     output::text(&output::table(&["RUN", "EXPERIMENT", "STARTED", "TOOK", "INSTANCES", "COMMIT"], &rows))
 }

@@ -15,10 +15,10 @@ use super::{args::ShowOptions, output, times::time};
 use crate::{
     error::{Error, Result},
     experiment::did_you_mean,
-    history::{History, Run},
+    history::{Git, History, Run},
     key::Digest,
     run::Outcome,
-    store::{Record, Store},
+    store::{Record, Store, Stored},
 };
 
 /// All that is remembered of an instance.
@@ -30,7 +30,9 @@ struct Shown<'a> {
     /// None where there is no result.
     result: Option<Made>,
     log: Option<PathBuf>,
-    /// Runs just this, and what it needs.
+    /// The commit that the experiment file was at, in the run.
+    git: Option<&'a Git>,
+    /// Runs just this, and what it needs, where the experiment file is as it was.
     command: String,
 }
 
@@ -82,6 +84,7 @@ pub fn run(options: &ShowOptions, registry: &Registry) -> Result<ExitCode> {
         outcome,
         result: record.map(|record| made(&run, &store, record, registry)).transpose()?,
         log,
+        git: run.git.as_ref(),
         command: command(&run, &options.instance, &options.cache.folder),
     };
     if options.json { output::json(&shown) } else { output::text(&shown.text()) }
@@ -121,8 +124,8 @@ fn made(run: &Run, store: &Store, record: Record, registry: &Registry) -> Result
         })
         .collect();
     let mut found = Metrics::new();
-    for output in &outputs {
-        found.extend(registry.metrics(&output.path).map_err(Error::io("a table of metrics cannot be read"))?);
+    for stored in record.outputs.values() {
+        found.extend(metrics(stored, store, registry)?);
     }
     let (key, by) = (record.key, record.provenance);
     Ok(Made {
@@ -136,6 +139,16 @@ fn made(run: &Run, store: &Store, record: Record, registry: &Registry) -> Result
         finished: by.finished,
         seconds: by.seconds,
         threads: by.threads,
+    })
+}
+
+/// The metrics in an output, if it has some; of what is damaged none are shown.
+pub fn metrics(stored: &Stored, store: &Store, registry: &Registry) -> Result<Metrics> {
+    let read = || registry.metrics(&store.sound_object(&stored.content)?);
+    read().map_err(|e| {
+        Error::io("a table of metrics cannot be read")(e).hint(
+            "`pipeline cache verify --repair` sets aside what is damaged, and the next run makes it again",
+        )
     })
 }
 
@@ -212,6 +225,9 @@ impl Shown<'_> {
         }
         if let Some(log) = &self.log {
             add("log", log.display().to_string());
+        }
+        if let Some(Git { commit, dirty }) = &self.git {
+            add("commit", format!("{commit}{}", if *dirty { " with changes" } else { "" }));
         }
         add("again", self.command.clone());
         lines.join("\n") + "\n"

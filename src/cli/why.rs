@@ -30,7 +30,7 @@ struct Answer<'a> {
     made: Option<Provenance>,
     /// What must run before it.
     waits_for: &'a [&'a Planned],
-    /// Of a miss: how it failed in the latest run that had it, if it did.
+    /// Of a miss: how just this failed in the latest run that had it, if it did.
     failed: Option<Failed>,
 }
 
@@ -57,7 +57,7 @@ pub fn run(options: &WhyOptions, registry: &Registry) -> Result<ExitCode> {
     };
     let made = of.and_then(|key| store.record_of(key)).map(|record| record.provenance);
     let history = History::new(&options.cache.folder);
-    let failed = (planned.state == State::Miss).then(|| failed(&history, &planned.name)).flatten();
+    let failed = (planned.state == State::Miss).then(|| failed(&history, planned)).flatten();
     if options.json {
         return output::json(&Answer { planned, made, waits_for: &waits_for, failed });
     }
@@ -105,9 +105,9 @@ fn find(graph: &Graph, name: &str) -> Result<NodeIndex> {
     Err(Error::experiment(format!("there is no instance `{name}`")).hint(hint))
 }
 
-/// How an instance failed in the latest run that had it.
-fn failed(history: &History, name: &str) -> Option<Failed> {
-    let run = latest_with(history, name).ok()?;
-    let Outcome { state: End::Failed, message, .. } = run.instance(name)? else { return None };
-    Some(Failed { message: message.clone(), run: run.id.clone() })
+/// How just this, with the same key, failed in the latest run that had the instance.
+fn failed(history: &History, planned: &Planned) -> Option<Failed> {
+    let run = latest_with(history, &planned.name).ok()?;
+    let Outcome { state: End::Failed, message, key, .. } = run.instance(&planned.name)? else { return None };
+    (*key == planned.key).then(|| Failed { message: message.clone(), run: run.id.clone() })
 }

@@ -42,7 +42,7 @@ fn expected(wanted: &str) -> (&str, Option<&'static str>) {
         "usize" | "u64" | "u32" | "u16" | "u8" => {
             ("a whole number of at least 0", Some("write digits without quotes, as in `200`"))
         }
-        "a nonzero u16" => ("a whole number of at least 1", Some("write digits without quotes, as in `2`")),
+        "a nonzero u16" => ("a whole number from 1 to 65535", Some("write digits without quotes, as in `2`")),
         "i64" | "i32" => ("a whole number", Some("write digits without quotes, as in `200`")),
         "f32" | "f64" => ("a number", Some("write a number without quotes, as in `0.1` or `1.0e-3`")),
         "a boolean" => ("true or false", Some("write `true` or `false` without quotes")),

@@ -8,4 +8,4 @@ mod runs;
 
 pub use record::{FORMAT, Git, Host, Run};
 pub(crate) use runs::is_id;
-pub use runs::{History, Ref};
+pub use runs::{Begun, History, Ref};

@@ -1,21 +1,21 @@
 //! The records of runs on disk.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     str::FromStr,
     time::{Duration, UNIX_EPOCH},
 };
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::{FORMAT, Run};
 use crate::{
-    draft::draft_in,
     error::{Error, Result},
+    files::{self, draft_in},
     seal,
 };
 
@@ -108,6 +108,40 @@ fn id(time: NaiveDateTime, noise: u32) -> String {
     format!("{}-{noise:08x}", time.format(TIME))
 }
 
+/// When a run began, as its id says.
+fn time_of(id: &str) -> Option<NaiveDateTime> {
+    NaiveDateTime::parse_from_str(id.split('-').next()?, TIME).ok()
+}
+
+/// A run that has begun: what is known of it before its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    pub id: String,
+    pub experiment: String,
+    pub profile: Option<String>,
+    pub set: Vec<String>,
+    pub only: Vec<String>,
+}
+
+impl Begun {
+    fn of(id: String) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    /// Seconds since 1970.
+    pub fn started(&self) -> u64 {
+        time_of(&self.id).map_or(0, |time| time.and_utc().timestamp().max(0).unsigned_abs())
+    }
+
+    /// Whether a run has done what this one was to do.
+    pub fn is_done_by(&self, run: &Run) -> bool {
+        let of = |run: &Run| {
+            (run.experiment == self.experiment && run.profile == self.profile) && run.set == self.set
+        };
+        of(run) && run.only == self.only && run.id > self.id && run.is_finished()
+    }
+}
+
 /// Only what is an id becomes a part of a path.
 pub(crate) fn is_id(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
@@ -146,6 +180,47 @@ impl History {
         })
     }
 
+    /// Notes that a run has begun, until its record is written: a run that is killed leaves none, and its results shall not be
+    /// taken for nobody's.
+    ///
+    /// # Errors
+    /// If the cache cannot be written.
+    pub fn begin(&self, begun: &Begun) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        fs::write(self.begun(&begun.id), seal::close(serde_json::to_vec(begun)?))
+    }
+
+    /// Takes that back.
+    pub fn end(&self, id: &str) {
+        let _ = fs::remove_file(self.begun(id));
+    }
+
+    /// Forgets a run that left no record.
+    pub fn forget(&self, begun: &Begun) {
+        self.end(&begun.id);
+        if fs::metadata(self.path(&begun.id)).is_ok_and(|meta| meta.len() == 0) {
+            let _ = fs::remove_file(self.path(&begun.id));
+        }
+    }
+
+    /// The runs that have begun and left no record: killed, or still running. The newest first.
+    pub fn unrecorded(&self) -> Vec<Begun> {
+        let read = |id: String| {
+            let bytes = files::read(&self.begun(&id), LARGEST).unwrap_or_default();
+            // What cannot be read was killed early, or by a power cut: when it began its name says.
+            seal::open(&bytes).ok().filter(|begun: &Begun| begun.id == id).unwrap_or_else(|| Begun::of(id))
+        };
+        let recorded = self.ids();
+        // An empty record is one that was not waited for, and did not reach the disk; or it was cut.
+        let all = [self.files(".begun", |_| true), self.files(".json", |_| true)].concat();
+        let left: BTreeSet<String> = all.into_iter().filter(|id| !recorded.contains(id)).collect();
+        left.into_iter().rev().map(read).collect()
+    }
+
+    fn begun(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.begun"))
+    }
+
     /// Where a run's record lies.
     pub fn path(&self, id: &str) -> PathBuf {
         self.folder.join(format!("{id}.json"))
@@ -167,7 +242,8 @@ impl History {
     /// If it cannot be read.
     pub fn raw(&self, id: &str) -> Result<(String, Vec<u8>)> {
         let path = self.path(id);
-        let bytes = fs::read(&path).map_err(Error::io(format!("cannot read `{}`", path.display())))?;
+        let bytes =
+            files::read(&path, LARGEST).map_err(Error::io(format!("cannot read `{}`", path.display())))?;
         Ok((format!("{id}.json"), bytes))
     }
 
@@ -188,25 +264,23 @@ impl History {
     /// moment after the newest.
     pub fn next_id(&self, since_1970: Duration, noise: u32) -> String {
         let now = DateTime::<Utc>::from(UNIX_EPOCH + since_1970).naive_utc();
-        let time = |id: &String| NaiveDateTime::parse_from_str(id.split('-').next()?, TIME).ok();
-        let newest = self.files(|_| true).iter().find_map(time);
+        let newest = self.files(".json", |_| true).iter().find_map(|id| time_of(id));
         let after = newest.and_then(|newest| newest.checked_add_signed(TimeDelta::milliseconds(1)));
         let id_after = after.filter(|after| *after > now).map(|after| id(after, noise));
         id_after.filter(|id| is_id(id)).unwrap_or_else(|| id(now, noise))
     }
 
-    /// All ids, the newest first.
+    /// The ids of all records, the newest first; see [`History::unrecorded`] for empty ones.
     pub fn ids(&self) -> Vec<String> {
-        // An empty file is a record that was not waited for, and did not reach the disk.
-        self.files(|entry| entry.metadata().is_ok_and(|meta| meta.len() > 0))
+        self.files(".json", |entry| entry.metadata().is_ok_and(|meta| meta.len() > 0))
     }
 
-    /// The ids of the records whose files are wanted.
-    fn files(&self, is_wanted: impl Fn(&fs::DirEntry) -> bool) -> Vec<String> {
+    /// The ids in the names of wanted files, the newest first.
+    fn files(&self, end: &str, is_wanted: impl Fn(&fs::DirEntry) -> bool) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return vec![] };
         let id = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
-            name.strip_suffix(".json").filter(|id| is_id(id) && is_wanted(&entry)).map(String::from)
+            name.strip_suffix(end).filter(|id| is_id(id) && is_wanted(&entry)).map(String::from)
         };
         let mut ids: Vec<String> = entries.filter_map(|entry| id(entry.ok()?)).collect();
         ids.sort_by(|a, b| b.cmp(a));
@@ -244,8 +318,7 @@ impl History {
     }
 
     fn open(&self, id: &str) -> io::Result<Opened> {
-        let mut bytes = vec![];
-        fs::File::open(self.path(id))?.take(LARGEST).read_to_end(&mut bytes)?;
+        let bytes = files::read(&self.path(id), LARGEST)?;
         let Formatted { format } = seal::open(&bytes)?;
         if format != FORMAT {
             return Ok(Opened::OfFormat(format));

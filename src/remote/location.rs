@@ -113,7 +113,13 @@ fn cloud(
         ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder, "AWS_"),
         ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder, "GOOGLE_"),
         ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder, "AZURE_"),
-        ObjectStoreScheme::Local => Box::new(LocalFileSystem::new()),
+        ObjectStoreScheme::Local => {
+            if url.to_file_path().is_ok_and(|folder| !folder.is_dir()) {
+                let source = "there is no such folder: make it, if it is meant".into();
+                return Err(object_store::Error::Generic { store: "file", source });
+            }
+            Box::new(LocalFileSystem::new())
+        }
         _ => {
             let source = format!("the scheme `{}` is not known", url.scheme()).into();
             return Err(object_store::Error::Generic { store: "location", source });

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use stages::contract::{Context, Registry, StageError};
@@ -38,6 +39,9 @@ pub fn wait_for_parents_end(mut input: impl Read) {
     let mut buffer = [0; 64];
     while input.read(&mut buffer).is_ok_and(|n| n > 0) {}
 }
+
+/// A long stage that is killed loses no more time than this, and a step.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(120);
 
 /// Takes the work folder over from earlier attempts.
 fn settle_in(manifest: &Manifest) -> io::Result<File> {
@@ -76,6 +80,8 @@ fn start(
         inputs: manifest.inputs.clone(),
         outputs: manifest.outputs.clone(),
         checkpoints: manifest.checkpoints.clone(),
+        key: manifest.key.to_string(),
+        checkpoint_every: CHECKPOINT_EVERY,
         seed: manifest.seed,
         watcher: Box::new(move |progress| report(&Report::Progress(progress))),
     };

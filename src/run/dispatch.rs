@@ -65,6 +65,20 @@ enum Task {
     Send(Digest, Handle),
 }
 
+impl Task {
+    /// What is heard of it where the system has no thread for it.
+    fn lost(&self, node: NodeIndex) -> Message {
+        let message =
+            "the system has no thread for it\nhint: see how many it allows (`ulimit -u`), and run again";
+        match self {
+            Self::Run(..) => Message::Ended(node, Err(message.into())),
+            Self::Ask(..) => Message::Asked(node, false),
+            Self::Fetch(..) => Message::Fetched(node, None),
+            Self::Send(..) => Message::Sent(node),
+        }
+    }
+}
+
 /// What executors say.
 enum Message {
     Progress(NodeIndex, Progress),
@@ -127,13 +141,16 @@ pub fn run(
         }
         while result.is_ok() && !(options.fail_fast && d.summary.failed > 0) {
             let start = |node: NodeIndex, task: Task| {
-                let sender = sender.clone();
-                scope.spawn(move || {
-                    let progress = |p| drop(sender.send(Message::Progress(node, p)));
+                let (there, here, lost) = (sender.clone(), &sender, task.lost(node));
+                let work = move || {
+                    let progress = |p| drop(there.send(Message::Progress(node, p)));
                     let message = perform(task, node, graph, options, store, &progress);
                     // Nobody listens any more after an interrupt.
-                    let _ = sender.send(message);
-                });
+                    let _ = there.send(message);
+                };
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    let _ = here.send(lost);
+                }
             };
             d.look_at_locks();
             result = d.transfer_what_fits(&start).and_then(|()| d.start_what_fits(&start));
@@ -207,7 +224,7 @@ fn ranks(
     let mut ranks: BTreeMap<NodeIndex, Duration> = BTreeMap::new();
     for &node in chosen.iter().rev() {
         let below = graph.neighbors_directed(node, Outgoing).filter_map(|n| ranks.get(&n)).max();
-        let rank = duration(&graph[node]) + below.copied().unwrap_or_default();
+        let rank = duration(&graph[node]).saturating_add(below.copied().unwrap_or_default());
         ranks.insert(node, rank);
     }
     ranks

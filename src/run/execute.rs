@@ -18,6 +18,7 @@ use super::{
     resolve::contents,
 };
 use crate::{
+    files::make_way,
     key::{Digest, Key, KeyInput},
     store::{Lock, Provenance, Record, Store, content_of},
 };
@@ -105,7 +106,14 @@ pub fn execute(
     let begun = Instant::now();
     let log = store.log(key);
     let prepare = || {
+        make_way(&work, true)?;
         fs::create_dir_all(&work)?;
+        for (name, is_folder) in
+            [("manifest.json", false), ("lock", false), ("out", true), ("checkpoints", true)]
+        {
+            make_way(&work.join(name), is_folder)?;
+        }
+        make_way(&log, false)?;
         fs::create_dir_all(log.parent().unwrap_or(&work))?;
         let path = work.join("manifest.json");
         fs::write(&path, serde_json::to_vec_pretty(&job.manifest)?)?;

@@ -11,12 +11,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stages::contract::{Artifact, Progress};
 
+use crate::key::Digest;
+
 /// All that a process needs to run one instance: a file that the parent writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub instance: String,
     pub kind: String,
+    /// Of the key: checkpoints are of one key.
+    pub key: Digest,
     /// The code that the key was computed for: a program that was rebuilt meanwhile must not run it.
     pub code: String,
     pub params: Value,

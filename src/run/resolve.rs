@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use stages::contract::Output;
 use super::earlier::{Earlier, Now};
 use crate::{
     graph::{Graph, Instance},
-    key::{Digest, FORMAT, Key, KeyInput},
+    key::{Digest, FORMAT, Key, KeyInput, other_count},
     store::{Lookup, Record, Store, Stored},
 };
 
@@ -106,6 +106,8 @@ pub struct Resolver<'a> {
     pub store: &'a Store,
     /// Read when the first explanation is asked for.
     earlier: OnceLock<Earlier<'a>>,
+    /// Who has made what since then.
+    makers: Mutex<BTreeMap<Digest, String>>,
 }
 
 /// Whether an instance must run; of a hit the contents of its outputs.
@@ -136,7 +138,7 @@ impl Why {
 
 impl<'a> Resolver<'a> {
     pub fn new(store: &'a Store) -> Self {
-        Self { store, earlier: OnceLock::new() }
+        Self { store, earlier: OnceLock::new(), makers: Mutex::default() }
     }
 
     /// Looks up instances whose producers have finished: on all processors, for every byte may have to be read. In their
@@ -184,7 +186,7 @@ impl<'a> Resolver<'a> {
         self.earlier().duration(&instance.stage).unwrap_or(Duration::from_secs(1))
     }
 
-    fn earlier(&self) -> &Earlier<'a> {
+    pub(super) fn earlier(&self) -> &Earlier<'a> {
         self.earlier.get_or_init(|| Earlier::of(self.store))
     }
 
@@ -192,8 +194,34 @@ impl<'a> Resolver<'a> {
         match self.nearest(instance, key) {
             Some(Why { reasons, .. }) if reasons.is_empty() => Why::plain("its cached result is gone"),
             Some(why) => why,
-            None => Why::plain("no earlier result"),
+            None => self.alike(instance, key),
         }
+    }
+
+    /// Where there is no earlier result of its name: what differs from one of its stage or kind.
+    fn alike(&self, instance: &Instance, key: &Key) -> Why {
+        let earlier = self.earlier();
+        let known = Now { resolver: self, code: instance.kind.code };
+        let candidates = earlier.latest_of(instance.kind.name);
+        let nearest = candidates
+            .map(|record| (key.differences(&record.key, &known), record))
+            .min_by_key(|(found, record)| (found.len(), record.provenance.stage() != instance.stage));
+        let Some((differences, record)) = nearest else { return Why::plain("no earlier result") };
+        let first = format!("no earlier result; nearest is that of `{}`", record.provenance.instance);
+        let reasons = std::iter::once(first).chain(differences).collect();
+        Why { reasons, nearest: Some(record.key.digest()) }
+    }
+
+    /// From now on it is known who made these.
+    pub fn made(&self, instance: &Instance, outputs: &BTreeMap<String, Digest>) {
+        let mut makers = self.makers.lock().unwrap_or_else(PoisonError::into_inner);
+        makers.extend(outputs.values().map(|content| (content.clone(), instance.name.clone())));
+    }
+
+    /// The instance that made a content.
+    pub(super) fn maker(&self, content: &Digest) -> Option<String> {
+        let makers = self.makers.lock().unwrap_or_else(PoisonError::into_inner);
+        makers.get(content).map(String::as_str).or_else(|| self.earlier().maker(content)).map(String::from)
     }
 
     /// What differs for an instance that waits for some of its producers, whatever they give: nothing where that is not known.
@@ -206,16 +234,18 @@ impl<'a> Resolver<'a> {
     /// said.
     fn nearest(&self, instance: &Instance, key: &Key) -> Option<Why> {
         let earlier = self.earlier();
-        let known = Now { earlier, code: instance.kind.code };
+        let known = Now { resolver: self, code: instance.kind.code };
         let differences = |record: &Record| {
+            let mut counts = vec![];
             let mut key = std::borrow::Cow::Borrowed(key);
             let unknown = instance.inputs.iter().filter(|input| !key.inputs.contains_key(input.name));
             let before: Vec<_> =
-                unknown.filter_map(|input| record.key.inputs.get_key_value(input.name)).collect();
-            for (name, items) in before {
-                key.to_mut().inputs.insert(name.clone(), items.clone());
+                unknown.filter_map(|input| Some((input, record.key.inputs.get(input.name)?))).collect();
+            for (input, items) in before {
+                key.to_mut().inputs.insert(input.name.into(), items.clone());
+                counts.extend(other_count(input.name, items.len(), input.items.len()));
             }
-            key.differences(&record.key, &known)
+            [key.differences(&record.key, &known), counts].concat()
         };
         let candidates = earlier.by_instance.get(&instance.name)?.iter();
         let (reasons, record) = candidates

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::experiment::{Memory, Needs};
+use crate::{
+    experiment::{Memory, Needs},
+    graph::Instance,
+};
 
 /// All that a run may use, or what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,18 @@ impl Tokens {
         self.threads += taken.threads;
         self.memory.0 += taken.memory.0;
         self.gpus.extend(taken.gpus);
+    }
+
+    /// Says of the stages of `instances` that can never start that they cannot.
+    pub fn warn_of_lacks<'a>(&self, instances: impl Iterator<Item = &'a Instance>) {
+        let mut told = BTreeSet::new();
+        for instance in instances {
+            if let Some(lacks) = self.lacks(&instance.needs)
+                && told.insert(&instance.stage)
+            {
+                tracing::warn!(instance = instance.stage, "will fail where no cache has its result: {lacks}");
+            }
+        }
     }
 
     /// What is missing, in words, for an instance that can never start.

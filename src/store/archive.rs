@@ -6,13 +6,13 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     path::{Component, Path},
 };
 
 use super::{
     content::content_of,
-    folder::{Store, read_record},
+    folder::{LARGEST_RECORD, Lookup, Store, read_record},
 };
 use crate::key::Digest;
 
@@ -25,8 +25,10 @@ pub struct Imported {
     pub runs: Vec<(String, Vec<u8>)>,
 }
 
-/// No run's record in an archive is larger, in bytes.
+/// The records of runs in an archive are not larger together, in bytes.
 const LARGEST_RUN: u64 = 1 << 28;
+/// No name is longer, in bytes.
+const LARGEST_NAME: u64 = 1 << 12;
 
 impl Store {
     /// Writes the results of some keys, with all their objects, and `runs`: names and contents of files below `runs/`.
@@ -78,7 +80,9 @@ impl Store {
     /// # Errors
     /// If it is no such archive, or something in it is not what it says. Sound objects that came before stay; no
     /// record of something unsound does.
-    pub fn import(&self, from: impl Read) -> io::Result<Imported> {
+    pub fn import(&self, mut from: impl Read + Seek) -> io::Result<Imported> {
+        check_sizes(&mut from)?;
+        from.rewind()?;
         let folder = self.root().join("work");
         fs::create_dir_all(&folder)?;
         let draft = tempfile::Builder::new().prefix("import-").tempdir_in(folder)?;
@@ -126,11 +130,37 @@ impl Store {
             if record.outputs.values().any(|stored| !self.object(&stored.content).exists()) {
                 return Err(unsound("names an object that the archive does not have"));
             }
-            self.record(key, &record)?;
+            // What is here and sound stays: an archive is somebody's word.
+            if !matches!(self.lookup(key), Lookup::Hit(_)) {
+                self.record(key, &record)?;
+            }
             imported.results += 1;
         }
         Ok(imported)
     }
+}
+
+/// Names, records and the like are read into memory: before that is seen how large they are.
+fn check_sizes(from: impl Read + Seek) -> io::Result<()> {
+    let mut runs = 0_u64;
+    for entry in tar::Archive::new(from).entries_with_seek()?.raw(true) {
+        let entry = entry?;
+        let (path, kind, size) = (entry.path_bytes(), entry.header().entry_type(), entry.size());
+        let most = match () {
+            () if path.starts_with(b"runs/") => {
+                runs = runs.saturating_add(size);
+                LARGEST_RUN.saturating_sub(runs - size)
+            }
+            () if path.starts_with(b"results/") => LARGEST_RECORD,
+            () if kind.is_file() || kind.is_dir() => u64::MAX,
+            () => LARGEST_NAME,
+        };
+        if size > most {
+            let message = format!("`{}` is too large: {size} bytes", String::from_utf8_lossy(&path));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+    }
+    Ok(())
 }
 
 /// What a path in an archive stands for.

@@ -6,12 +6,13 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
+    time::UNIX_EPOCH,
 };
 
 use rayon::prelude::*;
 
 use super::{
-    content::{content_of, walk},
+    content::content_of,
     folder::{Lock, Store},
     record::Record,
 };
@@ -137,18 +138,24 @@ impl Store {
         verified.objects_damaged.keys().try_for_each(|address| self.set_aside(&self.object(address)))
     }
 
-    /// What is not needed by the results of the keys `kept`.
-    pub fn waste(&self, kept: &BTreeSet<Digest>) -> io::Result<Waste> {
+    /// What is not needed by the results of the keys `kept`, nor to go on with them where they are not finished. Nobody knows
+    /// the keys of a run that was killed: with `since`, what was made from that second on is kept, too.
+    pub fn waste(&self, kept: &BTreeSet<Digest>, since: Option<u64>) -> io::Result<Waste> {
         let mut waste = Waste::default();
         let mut needed = BTreeSet::new();
-        for key in self.keys()? {
-            match self.read(&key) {
-                Ok(record) if kept.contains(&key) => {
+        let mut kept = kept.clone();
+        let finished = self.keys()?;
+        for key in &finished {
+            let record = self.read(key);
+            let is_late = |record: &Record| since.is_some_and(|since| record.provenance.finished >= since);
+            match record {
+                Ok(record) if kept.contains(key) || is_late(&record) => {
+                    kept.insert(key.clone());
                     needed.extend(record.outputs.into_values().map(|stored| stored.content));
                 }
                 _ => {
-                    waste.bytes += size(&self.result(&key))?;
-                    waste.results.insert(key);
+                    waste.bytes += size(&self.result(key))?;
+                    waste.results.insert(key.clone());
                 }
             }
         }
@@ -156,29 +163,27 @@ impl Store {
         for address in &waste.objects {
             waste.bytes += size(&self.object(address))?;
         }
-        // Nothing is being worked on while the store is closed.
-        for folder in ["work", "damaged"] {
-            waste.others.extend(entries(&self.root().join(folder))?);
+        // Nothing is being worked on while the store is closed; what was, goes on from its checkpoints.
+        for path in entries(&self.root().join("work"))? {
+            let key = key_of(&path).filter(|key| !finished.contains(key));
+            match key.filter(|key| kept.contains(key) || since.is_some_and(|since| changed(&path) >= since)) {
+                Some(key) => drop(kept.insert(key)),
+                None => drop(waste.others.insert(path)),
+            }
         }
+        waste.others.extend(entries(&self.root().join("damaged"))?);
         let mut named = entries(&self.root().join("logs"))?;
         named.extend(entries(&self.root().join("locks"))?);
         for location in entries(&self.root().join("unsent"))? {
             named.extend(entries(&location)?);
         }
         for path in named {
-            let key = path.file_stem().and_then(|name| Digest::try_from(name.to_str()?.to_string()).ok());
-            waste.others.extend(key.filter(|key| !kept.contains(key)).map(|_| path));
+            waste.others.extend(key_of(&path).filter(|key| !kept.contains(key)).map(|_| path));
         }
         for folder in ["results", "runs", "stamps"] {
             let is_draft =
                 |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".tmp"));
-            // A record that did not reach the disk.
-            let is_empty = |path: &PathBuf| {
-                path.extension().is_some_and(|end| end == "json")
-                    && path.metadata().is_ok_and(|meta| meta.len() == 0)
-            };
-            let is_left = |path: &PathBuf| is_draft(path) || folder == "runs" && is_empty(path);
-            waste.others.extend(entries(&self.root().join(folder))?.into_iter().filter(is_left));
+            waste.others.extend(entries(&self.root().join(folder))?.into_iter().filter(is_draft));
         }
         for path in &waste.others {
             waste.bytes += size(path)?;
@@ -213,14 +218,23 @@ impl Store {
     }
 }
 
-/// What is in a folder, in order; nothing where there is none, or a stray file.
+/// The key that a file or folder is named by.
+fn key_of(path: &Path) -> Option<Digest> {
+    Digest::try_from(path.file_stem()?.to_str()?.to_string()).ok()
+}
+
+/// When something was last changed, in seconds since 1970; now where that is not known.
+fn changed(path: &Path) -> u64 {
+    let time = fs::symlink_metadata(path).and_then(|meta| meta.modified()).ok();
+    time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(u64::MAX, |time| time.as_secs())
+}
+
+/// What is in a folder, in order; nothing where there is none, or a stray file or link: what that leads to is not ours.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(vec![]);
-        }
-        entries => entries?,
-    };
+    if !fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir()) {
+        return Ok(vec![]);
+    }
+    let entries = fs::read_dir(folder)?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
@@ -232,10 +246,10 @@ pub fn size(path: &Path) -> io::Result<u64> {
     if !meta.is_dir() {
         return Ok(meta.len());
     }
-    let files = walk(path)?.into_iter().filter(|entry| !entry.is_folder);
-    files.map(|file| Ok(fs::symlink_metadata(file.path)?.len())).sum()
+    fs::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
 }
 
 fn delete(path: &Path) -> io::Result<()> {
-    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    let is_folder = fs::symlink_metadata(path)?.is_dir();
+    if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }

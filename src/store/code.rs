@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Read, Write},
+    io::Write,
     path::PathBuf,
 };
 
 use super::folder::Store;
-use crate::draft::draft_in;
+use crate::files::{self, draft_in};
 
 /// No list of parts is larger, in bytes.
 const LARGEST: u64 = 1 << 22;
@@ -45,10 +45,7 @@ impl Store {
 
     /// What a fingerprint stands for, where that is remembered.
     pub fn code(&self, fingerprint: &str) -> Option<Parts> {
-        let mut bytes = vec![];
-        let file = fs::File::open(self.code_path(fingerprint)?).ok()?;
-        file.take(LARGEST).read_to_end(&mut bytes).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        serde_json::from_slice(&files::read(&self.code_path(fingerprint)?, LARGEST).ok()?).ok()
     }
 }
 

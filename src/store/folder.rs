@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,8 +14,8 @@ use super::{
     stamps::Glance,
 };
 use crate::{
-    draft::draft_in,
     error::{Error, Result},
+    files::{self, draft_in},
     key::Digest,
     seal,
 };
@@ -136,6 +136,19 @@ impl Store {
         Lookup::Hit(record.outputs)
     }
 
+    /// Where an artifact lies, after every byte of it was read.
+    ///
+    /// # Errors
+    /// If it cannot be read, or has changed.
+    pub fn sound_object(&self, content: &Digest) -> io::Result<PathBuf> {
+        let path = self.object(content);
+        if content_of(&path)?.digest == *content {
+            return Ok(path);
+        }
+        let message = format!("`{}` has changed on disk", path.display());
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    }
+
     /// The record of a key, if there is one that can be read. Outputs are not verified.
     pub fn record_of(&self, key: &Digest) -> Option<Record> {
         read_record(&self.result(key)).ok().filter(|record| record.key.digest() == *key)
@@ -222,6 +235,7 @@ impl Store {
         step();
         draft.as_file().sync_all()?;
         step();
+        self.clear(&path, fs::Metadata::is_file)?;
         draft.persist(&path).map_err(|e| e.error)?;
         sync_folder(folder)
     }
@@ -231,9 +245,18 @@ impl Store {
         if folder.is_dir() {
             return Ok(());
         }
+        self.clear(folder, fs::Metadata::is_dir)?;
         step();
         fs::create_dir_all(folder)?;
         folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)).try_for_each(sync_folder)
+    }
+
+    /// Sets aside what stands where something else is to be.
+    fn clear(&self, path: &Path, is_meant: fn(&fs::Metadata) -> bool) -> io::Result<()> {
+        match fs::symlink_metadata(path) {
+            Ok(meta) if !is_meant(&meta) => self.set_aside(path),
+            _ => Ok(()),
+        }
     }
 
     /// Moves something damaged out of the way, so that it can be looked at.
@@ -249,9 +272,7 @@ impl Store {
 }
 
 pub(super) fn read_record(path: &Path) -> io::Result<Record> {
-    let mut bytes = vec![];
-    File::open(path)?.take(LARGEST_RECORD).read_to_end(&mut bytes)?;
-    seal::open(&bytes)
+    seal::open(&files::read(path, LARGEST_RECORD)?)
 }
 
 /// Makes an artifact read-only and sees that it is on the disk before its name is.

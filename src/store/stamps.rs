@@ -12,8 +12,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
-    io::{self, Read, Write},
+    fs,
+    io::{self, Write},
     iter,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -27,7 +27,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{content::walk, folder::Store, record::Stored};
-use crate::{draft::draft_in, key::Digest, seal};
+use crate::{
+    files::{self, draft_in},
+    key::Digest,
+    seal,
+};
 
 /// No file of stamps is larger, in bytes.
 const LARGEST: u64 = 1 << 28;
@@ -115,12 +119,7 @@ impl Glance {
     pub fn open(store: &Store, experiment: &str) -> Self {
         let is_name = !experiment.starts_with('.') && !experiment.contains(['/', '\0']);
         let path = is_name.then(|| store.root().join("stamps").join(format!("{experiment}.json")));
-        let read = |path: &PathBuf| {
-            let file = File::open(path)?;
-            let mut bytes = Vec::with_capacity(file.metadata()?.len().min(LARGEST) as usize + 1);
-            file.take(LARGEST).read_to_end(&mut bytes)?;
-            seal::open(&bytes)
-        };
+        let read = |path: &PathBuf| seal::open(&files::read(path, LARGEST)?);
         // Without them everything is read.
         let before = path.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();
         Self { path, before, new: Mutex::default(), failed: AtomicBool::new(false) }
@@ -224,7 +223,7 @@ mod tests {
             |at| fs::write(at.join("a"), "2").unwrap(),
             |at| {
                 // Another program can set back the time of the last write, and not that of the last change.
-                let file = File::options().write(true).open(at.join("a")).unwrap();
+                let file = fs::File::options().write(true).open(at.join("a")).unwrap();
                 let modified = file.metadata().unwrap().modified().unwrap();
                 (&file).write_all(b"2").unwrap();
                 file.set_modified(modified).unwrap();

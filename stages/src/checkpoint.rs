@@ -2,8 +2,10 @@
 //! and holds a hash of the rest of it: a bit that flips on the disk costs some steps, and changes no result.
 
 use std::{
+    cell::Cell,
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::contract::{Context, StageError};
@@ -11,6 +13,10 @@ use crate::contract::{Context, StageError};
 /// The checkpoints of a running stage, by how much was done.
 pub struct Checkpoints<'a> {
     folder: &'a Path,
+    key: &'a str,
+    every: Duration,
+    /// When the latest was made, or the stage began.
+    made: Cell<Instant>,
 }
 
 /// The file with the hash.
@@ -20,7 +26,13 @@ const KEPT: usize = 2;
 
 impl<'a> Checkpoints<'a> {
     pub fn of(ctx: &'a Context) -> Self {
-        Self { folder: &ctx.checkpoints }
+        let (folder, key, every) = (ctx.checkpoints.as_path(), ctx.key.as_str(), ctx.checkpoint_every);
+        Self { folder, key, every, made: Cell::new(Instant::now()) }
+    }
+
+    /// Whether the latest is so old that another should be made.
+    pub fn are_old(&self) -> bool {
+        self.made.get().elapsed() >= self.every
     }
 
     /// Makes the checkpoint after `done` steps: `write` gets an empty folder. Removes those that are not needed any more.
@@ -34,19 +46,20 @@ impl<'a> Checkpoints<'a> {
     ) -> Result<(), StageError> {
         let failed = |e| StageError::because("a checkpoint could not be written", e);
         let draft = self.folder.join("draft");
-        if draft.exists() {
-            fs::remove_dir_all(&draft).map_err(failed)?;
-        }
+        remove(&draft).map_err(failed)?;
         fs::create_dir_all(&draft).map_err(failed)?;
         write(&draft)?;
         let finish = || {
-            fs::write(draft.join(SEAL), seal(&draft, done)?)?;
+            fs::write(draft.join(SEAL), self.seal(&draft, done)?)?;
+            remove(&self.folder.join(format!("{done:08}")))?;
             fs::rename(&draft, self.folder.join(format!("{done:08}")))?;
             let mut all = self.all()?;
             all.truncate(all.len().saturating_sub(KEPT));
-            all.iter().try_for_each(|(_, old)| fs::remove_dir_all(old))
+            all.iter().try_for_each(|(_, old)| remove(old))
         };
-        finish().map_err(failed)
+        finish().map_err(failed)?;
+        self.made.set(Instant::now());
+        Ok(())
     }
 
     /// The latest checkpoint that is sound, as `read` makes of its folder and what was done; others are removed.
@@ -60,18 +73,36 @@ impl<'a> Checkpoints<'a> {
         let failed = |e| StageError::because("the checkpoints could not be read", e);
         let mut all = self.all().map_err(failed)?;
         while let Some((done, folder)) = all.pop() {
-            match check(&folder, done).and_then(|()| read(&folder, done)) {
+            match self.check(&folder, done).and_then(|()| read(&folder, done)) {
                 Ok(found) => {
                     tracing::info!(done, "goes on from a checkpoint");
                     return Ok(Some(found));
                 }
                 Err(e) => {
                     tracing::warn!(done, error = %e, "a checkpoint cannot be used: goes on from before it");
-                    fs::remove_dir_all(&folder).map_err(failed)?;
+                    remove(&folder).map_err(failed)?;
                 }
             }
         }
         Ok(None)
+    }
+
+    /// # Errors
+    /// If a checkpoint is not as it was written, or is another's.
+    fn check(&self, folder: &Path, done: usize) -> Result<(), StageError> {
+        let found = || Ok((fs::read(folder.join(SEAL))?, self.seal(folder, done)?));
+        let (found, expected) =
+            found().map_err(|e: io::Error| StageError::because("it cannot be read", e))?;
+        if found == expected {
+            Ok(())
+        } else {
+            Err(StageError::new("it has changed on disk, or is another's"))
+        }
+    }
+
+    /// What the file with the hash holds.
+    fn seal(&self, folder: &Path, done: usize) -> io::Result<Vec<u8>> {
+        Ok(format!("{} after {done} of {}\n", hash_of(folder)?, self.key).into_bytes())
     }
 
     /// What was done, and the folder; the latest last.
@@ -80,24 +111,22 @@ impl<'a> Checkpoints<'a> {
         for entry in fs::read_dir(self.folder)? {
             let entry = entry?;
             let done = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            found.extend(done.map(|done| (done, entry.path())));
+            let is_folder = entry.file_type()?.is_dir();
+            found.extend(done.filter(|_| is_folder).map(|done| (done, entry.path())));
         }
         found.sort();
         Ok(found)
     }
 }
 
-/// # Errors
-/// If a checkpoint is not as it was written.
-fn check(folder: &Path, done: usize) -> Result<(), StageError> {
-    let found = || Ok((fs::read(folder.join(SEAL))?, seal(folder, done)?));
-    let (found, expected) = found().map_err(|e: io::Error| StageError::because("it cannot be read", e))?;
-    if found == expected { Ok(()) } else { Err(StageError::new("it has changed on disk")) }
-}
-
-/// What the file with the hash holds.
-fn seal(folder: &Path, done: usize) -> io::Result<Vec<u8>> {
-    Ok(format!("{} after {done}\n", hash_of(folder)?).into_bytes())
+/// Removes a folder, or what stands in its place.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    }
 }
 
 /// Of the names and contents of all files but the seal.
@@ -106,8 +135,10 @@ fn hash_of(folder: &Path) -> io::Result<blake3::Hash> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries.iter().filter(|entry| entry.file_name() != SEAL) {
-        let part = match entry.file_type()?.is_dir() {
+        let kind = entry.file_type()?;
+        let part = match kind.is_dir() {
             true => hash_of(&entry.path())?,
+            false if !kind.is_file() => return Err(io::Error::other("it holds what is no file")),
             false => blake3::Hasher::new().update_reader(fs::File::open(entry.path())?)?.finalize(),
         };
         hash.update(blake3::hash(entry.file_name().as_encoded_bytes()).as_bytes()).update(part.as_bytes());
@@ -124,6 +155,8 @@ mod tests {
             inputs: Default::default(),
             outputs: folder.join("out"),
             checkpoints: folder.to_path_buf(),
+            key: "one".into(),
+            checkpoint_every: Duration::from_secs(3600),
             seed: 0,
             watcher: Box::new(|_| {}),
         }
@@ -177,6 +210,41 @@ mod tests {
                 save(&ctx, 2);
             }
         }
+    }
+
+    #[test]
+    fn another_stages_checkpoint_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = context(folder.path());
+        save(&ctx, 1);
+        assert_eq!(latest(&Context { key: "two".into(), ..context(folder.path()) }), None);
+        assert_eq!(latest(&ctx), None, "it is removed");
+    }
+
+    #[test]
+    fn what_is_no_folder_or_no_file_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = context(folder.path());
+        save(&ctx, 1);
+        fs::write(folder.path().join("00000002"), "").unwrap();
+        fs::write(folder.path().join("draft"), "").unwrap();
+        save(&ctx, 3);
+        let pipe = folder.path().join("00000003/policy/weights");
+        fs::remove_file(&pipe).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(latest(&ctx), Some(1));
+    }
+
+    #[test]
+    fn a_long_stage_makes_one_now_and_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = Context { checkpoint_every: Duration::from_millis(50), ..context(folder.path()) };
+        let checkpoints = Checkpoints::of(&ctx);
+        assert!(!checkpoints.are_old());
+        std::thread::sleep(Duration::from_millis(60));
+        assert!(checkpoints.are_old());
+        checkpoints.save(1, |_| Ok(())).unwrap();
+        assert!(!checkpoints.are_old());
     }
 
     #[test]

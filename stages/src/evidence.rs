@@ -169,7 +169,7 @@ fn partial(responses: &[Scored], with: fn(&Verdict) -> f64) -> Vec<(u32, f64)> {
 fn divergence(reader: &Sequence, responses: &[Scored]) -> Result<[Vec<(u32, f64)>; 2], StageError> {
     let episodes: Vec<Episode> = responses.iter().map(|r| r.episode.clone()).collect();
     let (mut hits, mut offsets) = (vec![], vec![]);
-    for (r, stats) in responses.iter().zip(reader.read(&episodes)?) {
+    for (r, stats) in responses.iter().zip(reader.stats(&episodes)?) {
         let Some(wrong) = r.verdict.wrong_words.iter().position(|w| *w) else { continue };
         let divergence = first_divergence(&stats, &r.episode.response);
         hits.push((r.item, f64::from(u8::from(divergence == Some(wrong)))));

@@ -1,5 +1,11 @@
 //! The supervised training loop that SFT and both kinds of reward model share.
 
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
 use lm::{AdamW, Batch, Decay, Model, Schedule, Trainer};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -102,24 +108,24 @@ pub fn train(
     let resumed = checkpoints.latest(|folder, _| {
         let trainer = Trainer::resume(folder.join("trainer"), adam.clone(), schedule.clone())?;
         let seen = watch.as_ref().map(|_| Seen::read(folder)).transpose()?;
-        Ok((trainer, dataset::read(&folder.join("curve"))?, seen))
+        Ok((trainer, dataset::read(&folder.join("curve"))?, Losses::read(folder)?, seen))
     })?;
-    let (mut trainer, mut curve) = match resumed {
-        Some((trainer, curve, seen)) => {
+    let (mut trainer, mut curve, mut losses) = match resumed {
+        Some((trainer, curve, losses, seen)) => {
             watch.iter_mut().zip(seen).for_each(|(watch, seen)| watch.seen = seen);
-            (trainer, curve)
+            (trainer, curve, losses)
         }
-        None => (Trainer::new(start, adam, schedule)?, vec![]),
+        None => (Trainer::new(start, adam, schedule)?, vec![], Losses::default()),
     };
     let mut order = Order::new(ctx.seed("order"), examples);
-    let point = (training.steps / 50).max(1); // a checkpoint falls on a point: no loss is waiting then
-    let (mut losses, mut pace) = (vec![], Pace::start());
+    let point = (training.steps / 50).max(1);
+    let (mut pace, mut told) = (Pace::start(), Instant::now());
     for step in trainer.steps() as usize..training.steps {
         let examples = order.batch(step, training.batch);
         let batch = task.batch(&examples);
         let report = trainer.step(&batch, |outputs| task.loss(&examples, outputs))?;
         pace.add(batch.tokens());
-        losses.push(report.loss);
+        losses.0.push(report.loss);
         let done = step + 1;
         let mut note = |metric: &str, value| {
             curve.push(CurvePoint { arm: arm.into(), step: done as u32, metric: metric.into(), value });
@@ -131,20 +137,24 @@ pub fn train(
             note("held_out_loss", held_out);
             stop = enough;
         }
-        if done % point == 0 || done == training.steps || stop {
-            let value = losses.iter().sum::<f32>() / losses.len() as f32;
-            losses.clear();
-            note("loss", value);
-            let figures = [("loss", value), ("lr", report.lr), pace.figure()];
+        let is_point = done % point == 0 || done == training.steps || stop;
+        if is_point || told.elapsed() >= TELL {
+            let figures = [("loss", losses.mean()), ("lr", report.lr), pace.figure()];
             ctx.progress(done, training.steps, "steps", &figures);
+            told = Instant::now();
+        }
+        if is_point {
+            note("loss", losses.mean());
+            losses.0.clear();
         }
         if stop {
             tracing::info!(step = done, "stops: the held-out loss no longer falls");
             break;
         }
-        if done % (10 * point) == 0 && done < training.steps {
+        if (done % (10 * point) == 0 || checkpoints.are_old()) && done < training.steps {
             checkpoints.save(done, |folder| {
                 trainer.save(folder.join("trainer"))?;
+                losses.write(folder)?;
                 dataset::write(&folder.join("curve"), &curve)?;
                 watch.as_ref().map_or(Ok(()), |watch| watch.seen.write(folder))
             })?;
@@ -155,6 +165,31 @@ pub fn train(
         None => trainer.into_model(),
     };
     Ok((model, curve))
+}
+
+/// How far a stage is is told no less often than that.
+const TELL: Duration = Duration::from_secs(5);
+
+/// The losses since the last point of the curve.
+#[derive(Default)]
+struct Losses(Vec<f32>);
+
+impl Losses {
+    fn mean(&self) -> f32 {
+        self.0.iter().sum::<f32>() / self.0.len() as f32
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), StageError> {
+        let bytes: Vec<u8> = self.0.iter().flat_map(|loss| loss.to_le_bytes()).collect();
+        fs::write(folder.join("losses"), bytes)
+            .map_err(|e| StageError::because("a checkpoint could not be written", e))
+    }
+
+    fn read(folder: &Path) -> Result<Self, StageError> {
+        let bytes = fs::read(folder.join("losses"))
+            .map_err(|e| StageError::because("a checkpoint could not be read", e))?;
+        Ok(Self(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
+    }
 }
 
 /// Which examples each step takes: every epoch is a fresh permutation.

@@ -268,7 +268,7 @@ fn a_damaged_checkpoint_is_left_behind() {
     // One bit of a weight: it can be read, and nothing but its hash tells.
     let flipped: Damage = |bytes| {
         let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
+        bytes.get_mut(middle).into_iter().for_each(|byte| *byte ^= 1);
     };
     let damage = |name: &str, damage: Damage| {
         let checkpoints = w.folder.path().join(name).join("checkpoints");

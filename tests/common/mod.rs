@@ -72,6 +72,17 @@ stages:
 /// Instances of [`TINY`].
 pub const ALL: u64 = 12;
 
+/// A record as the program writes it: with the hash of all that stands before that.
+#[allow(dead_code, reason = "not every test writes records")]
+pub fn sealed(mut record: serde_json::Value) -> Vec<u8> {
+    record.as_object_mut().expect("a record").remove("check");
+    let mut bytes = serde_json::to_vec(&record).expect("JSON");
+    bytes.pop();
+    let check = blake3::hash(&bytes).to_hex();
+    bytes.extend(format!(",\n  \"check\": \"{check}\"\n}}\n").into_bytes());
+    bytes
+}
+
 /// A folder with an experiment file.
 pub struct Lab {
     folder: tempfile::TempDir,

@@ -6,8 +6,8 @@ use indicatif::HumanBytes;
 
 use crate::{
     cli::{args::CacheFolder, output},
-    draft::draft_in,
     error::{Error, Result},
+    files::draft_in,
     history::{History, Ref},
     run::Outcome,
     store::Store,
@@ -35,7 +35,10 @@ pub fn run(run: &Ref, file: &Path, cache: &CacheFolder) -> Result<ExitCode> {
         draft.persist_noclobber(file).map_err(|e| e.error)?;
         Ok(bytes)
     };
-    let bytes = write().map_err(Error::io(format!("cannot write the archive `{}`", file.display())))?;
+    let bytes = write().map_err(|e| {
+        Error::io(format!("cannot write the archive `{}`", file.display()))(e)
+            .hint("`pipeline cache verify` says whether results are damaged; or name another file")
+    })?;
     output::say(&format!("{} results of run {}: {}", keys.len(), run.id, HumanBytes(bytes)));
     Ok(ExitCode::SUCCESS)
 }

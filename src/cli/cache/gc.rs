@@ -10,7 +10,7 @@ use indicatif::HumanBytes;
 use crate::{
     cli::{args::CacheOptions, output},
     error::{Error, Result},
-    history::{History, Run},
+    history::{Begun, History, Run},
     key::Digest,
     store::Store,
 };
@@ -19,22 +19,29 @@ pub fn run(options: &CacheOptions, keep: Option<u32>, dry_run: bool) -> Result<E
     let (store, history) = (Store::new(&options.cache.folder), History::new(&options.cache.folder));
     let _closed = (!dry_run).then(|| store.close()).transpose()?;
     let (kept, gone) = divide(&history, keep)?;
-    if kept.is_empty() {
+    let (killed, done): (Vec<Begun>, Vec<Begun>) = history.unrecorded().into_iter().partition(|begun| {
+        // With `--keep`, what is older than all that is kept goes as well.
+        let is_old = keep.is_some() && !kept.is_empty() && kept.iter().all(|run| run.id > begun.id);
+        !is_old && !kept.iter().any(|run| begun.is_done_by(run))
+    });
+    if kept.is_empty() && killed.is_empty() {
         return Err(Error::experiment("no run is recorded in this cache: nothing would be kept")
             .hint("run the experiments whose results you want to keep; what is cached is not made again"));
     }
     let keys: BTreeSet<Digest> =
         kept.iter().flat_map(|run| &run.instances).filter_map(|outcome| outcome.key.clone()).collect();
-    let waste = store.waste(&keys).map_err(|e| store.unreadable(e))?;
+    let since = killed.iter().map(Begun::started).min();
+    let waste = store.waste(&keys, since).map_err(|e| store.unreadable(e))?;
     if !dry_run {
         // Runs first: none that is listed lacks a result.
         gone.iter().try_for_each(|id| history.remove(id))?;
+        done.iter().for_each(|begun| history.forget(begun));
         store.remove(&waste).map_err(|e| store.unreadable(e))?;
     }
     let (results, objects, others) = (waste.results.len(), waste.objects.len(), waste.others.len());
     if options.json {
         return output::json(&serde_json::json!({
-            "dry_run": dry_run, "kept_runs": kept.len(), "runs": gone, "results": waste.results,
+            "dry_run": dry_run, "kept_runs": kept.len(), "killed_runs": killed.len(), "runs": gone, "results": waste.results,
             "objects": waste.objects, "others": waste.others, "bytes": waste.bytes,
         }));
     }

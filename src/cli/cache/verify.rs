@@ -59,12 +59,12 @@ pub fn run(options: &CacheOptions, repair: bool) -> Result<ExitCode> {
     Ok(match (verified.is_sound() && runs.is_empty(), repair) {
         (true, _) => ExitCode::SUCCESS,
         (false, true) => {
-            output::say("what is damaged was set aside: the next run makes it again");
+            output::say("what is damaged was set aside: the next run makes results again");
             ExitCode::SUCCESS
         }
         (false, false) => {
             output::say(
-                "hint: `pipeline cache verify --repair` sets it aside, so that the next run makes it again",
+                "hint: `pipeline cache verify --repair` sets it aside, so that the next run makes results again",
             );
             ExitCode::from(FAILED)
         }

@@ -33,7 +33,7 @@ impl Dispatcher<'_> {
                         self.succeed(node, outputs)?;
                     }
                     Err(message) => {
-                        self.try_again(node, if timed_out { self.too_long(node) } else { message })
+                        self.try_again(node, if timed_out { self.too_long(node, &message) } else { message })
                     }
                 }
             }
@@ -65,11 +65,13 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    fn too_long(&self, node: NodeIndex) -> String {
+    /// `killed` is what its end looks like from outside; the end of its log comes after the first line.
+    fn too_long(&self, node: NodeIndex, killed: &str) -> String {
         let most = self.graph[node].needs.timeout.map_or(Duration::ZERO, |Timeout(most)| most);
         let most = humantime::format_duration(most);
+        let log = killed.find('\n').map_or("", |end| &killed[end..]);
         format!(
-            "it was ended after its timeout of {most}\nhint: run again to go on from its last checkpoint, or raise `needs.timeout`"
+            "it was ended after its timeout of {most}{log}\nhint: run again to go on from its last checkpoint, or raise `needs.timeout`"
         )
     }
 
@@ -100,6 +102,7 @@ impl Dispatcher<'_> {
     /// An instance that was to run has its result, and those that share its key find it in the store.
     pub(super) fn succeed(&mut self, node: NodeIndex, outputs: BTreeMap<String, Digest>) -> Result<()> {
         let key = self.key(node);
+        self.resolver.made(&self.graph[node], &outputs);
         let mut free = BTreeSet::from_iter(self.finish(node, outputs)?);
         free.extend(self.sharing.remove(&key).into_iter().flat_map(|sharing| sharing.others));
         self.settle(free)

@@ -6,16 +6,9 @@ impl Dispatcher<'_> {
     /// What will fail when its turn comes is said when the run begins, not after days. Of what is found in a cache until then
     /// nothing is needed.
     pub(super) fn warn_of_what_cannot_start(&self, chosen: &BTreeSet<NodeIndex>) {
-        let mut told = BTreeSet::new();
         // What was looked up fails at once, if it is not found elsewhere.
-        for node in chosen.iter().filter(|node| !self.outcomes.contains_key(node)) {
-            let instance = &self.graph[*node];
-            if let Some(lacks) = self.options.tokens.lacks(&instance.needs)
-                && told.insert(&instance.stage)
-            {
-                tracing::warn!(instance = instance.stage, "will fail where no cache has its result: {lacks}");
-            }
-        }
+        let later = chosen.iter().filter(|node| !self.outcomes.contains_key(node));
+        self.options.tokens.warn_of_lacks(later.map(|node| &self.graph[*node]));
     }
 
     pub(super) fn start_what_fits(&mut self, start: &impl Fn(NodeIndex, Task)) -> Result<()> {
@@ -113,6 +106,7 @@ impl Dispatcher<'_> {
         let manifest = Manifest {
             instance: instance.name.clone(),
             kind: key.kind.clone(),
+            key: digest.clone(),
             code: key.code.clone(),
             params: key.params.clone(),
             seed: key.seed,

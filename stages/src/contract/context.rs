@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,10 @@ pub struct Context {
     pub outputs: PathBuf,
     /// A folder that outlives a killed attempt: checkpoints.
     pub checkpoints: PathBuf,
+    /// What the checkpoints are of: those of another key are not taken.
+    pub key: String,
+    /// How long a stage goes on at most without a checkpoint, where it makes some.
+    pub checkpoint_every: Duration,
     /// The instance's seed, derived from its name.
     pub seed: u64,
     /// Where progress goes.

@@ -101,7 +101,7 @@ pub fn optimise(
         pace.add(rollout.episodes.iter().map(|episode| episode.response.len()).sum());
         let figures = [("reward", f.reward), ("kl", f.kl), pace.figure()];
         ctx.progress(update + 1, params.updates, "updates", &figures);
-        if state.updates % every == 0 && state.updates < params.updates {
+        if (state.updates % every == 0 || checkpoints.are_old()) && state.updates < params.updates {
             checkpoints.save(state.updates, |folder| state.save(folder))?;
         }
     }
@@ -187,7 +187,8 @@ impl State {
             metric: metric.into(),
             value,
         };
-        self.curve.extend(points.map(point));
+        let of_writers = f.first_divergence.map(|tokens| ("first_divergence", tokens));
+        self.curve.extend(points.into_iter().chain(of_writers).map(point));
     }
 
     fn save(&self, folder: &Path) -> Result<(), StageError> {

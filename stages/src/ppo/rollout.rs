@@ -8,7 +8,7 @@ use super::{Params, gae, scale::Scale, whiten};
 use crate::{
     contract::StageError,
     episode::{self, Decoding, Episode, answer},
-    reward::Reward,
+    reward::{Reading, Reward},
     text::{Codec, per_response},
 };
 
@@ -41,6 +41,8 @@ pub struct Figures {
     /// Shares of tokens with a positive and with a negative reward.
     pub positive: f32,
     pub negative: f32,
+    /// Tokens before the first that the reward model would not write; none where it writes nothing.
+    pub first_divergence: Option<f32>,
 }
 
 /// The models and the reward that a rollout needs.
@@ -71,8 +73,8 @@ pub fn roll_out(
     let log_probs = split(&stats.iter().map(|s| s.log_prob).collect::<Vec<_>>());
     let reference = split(&actors.reference.log_probs(&batch)?);
     let values = split(&actors.critic.scalars(&batch)?);
-    let scores: Vec<Vec<f32>> =
-        actors.reward.scores(&episodes)?.iter().map(|s| actors.scale.apply(s)).collect();
+    let Reading { scores, agreed } = actors.reward.read(&episodes)?;
+    let scores: Vec<Vec<f32>> = scores.iter().map(|s| actors.scale.apply(s)).collect();
 
     let (mut advantages, mut returns) = (vec![], vec![]);
     for (i, e) in episodes.iter().enumerate() {
@@ -87,7 +89,8 @@ pub fn roll_out(
         returns.push(a.iter().zip(&values[i]).map(|(a, v)| a + v).collect());
         advantages.push(a);
     }
-    let figures = figures(&episodes, &stats, &log_probs, &reference, &scores, &returns, &values);
+    let mut figures = figures(&episodes, &stats, &log_probs, &reference, &scores, &returns, &values);
+    figures.first_divergence = agreed.map(|agreed| agreed.iter().sum::<usize>() as f32 / agreed.len() as f32);
     let mut flat = advantages.concat();
     whiten(&mut flat);
     let advantages = split(&flat);
@@ -120,6 +123,7 @@ fn figures(
         explained_variance: 1.0 - variance(&residuals) / (variance(&returns) + 1e-8),
         positive: share(|s| s > 0.0),
         negative: share(|s| s < 0.0),
+        first_divergence: None,
     }
 }
 

@@ -24,9 +24,23 @@ pub trait Reward {
     /// One score for each token of each response.
     fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError>;
 
+    /// The same, with what else the reward model says.
+    fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError> {
+        Ok(Reading { scores: self.scores(episodes)?, agreed: None })
+    }
+
     /// Whether the reward is one number at the last token, known only up to a constant: then PPO takes the
     /// mean over the reference policy's responses away.
     fn is_scalar(&self) -> bool;
+}
+
+/// What a reward says of responses.
+pub struct Reading {
+    /// One score for each token of each response.
+    pub scores: Vec<Vec<f32>>,
+    /// How many tokens of each response stand before the first that the reward model would not write; none where it writes
+    /// nothing.
+    pub agreed: Option<Vec<usize>>,
 }
 
 /// The trained reward model in a folder, to score with.

@@ -5,7 +5,11 @@ use std::ops::Range;
 
 use lm::{Batch, Model, TokenStats};
 
-use super::{Reward, extraction::Extraction, layout::Layout};
+use super::{
+    Reading, Reward,
+    extraction::{Extraction, first_divergence},
+    layout::Layout,
+};
 use crate::{
     contract::StageError,
     dataset::Pair,
@@ -24,7 +28,7 @@ pub struct Sequence {
 impl Sequence {
     /// What the model says of each token of each response when it is asked to rewrite that response and is
     /// fed the response itself: one teacher-forced pass.
-    pub fn read(&self, episodes: &[Episode]) -> Result<Vec<Vec<TokenStats>>, StageError> {
+    pub fn stats(&self, episodes: &[Episode]) -> Result<Vec<Vec<TokenStats>>, StageError> {
         let mut batch = Batch::new();
         for e in episodes {
             push_response(&mut batch, &self.layout.context(&self.codec, &e.prompt, &e.response), &e.response);
@@ -36,9 +40,15 @@ impl Sequence {
 
 impl Reward for Sequence {
     fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
-        let stats = self.read(episodes)?;
-        let scores = |(s, e): (&Vec<_>, &Episode)| self.extraction.scores(s, &e.response, e.ended);
-        Ok(stats.iter().zip(episodes).map(scores).collect())
+        Ok(self.read(episodes)?.scores)
+    }
+
+    fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError> {
+        let stats = self.stats(episodes)?;
+        let read = || stats.iter().zip(episodes);
+        let scores = read().map(|(s, e)| self.extraction.scores(s, &e.response, e.ended));
+        let agreed = read().map(|(s, e)| first_divergence(s, &e.response).unwrap_or(e.response.len()));
+        Ok(Reading { scores: scores.collect(), agreed: Some(agreed.collect()) })
     }
 
     fn is_scalar(&self) -> bool {

@@ -35,7 +35,7 @@ pub fn evaluate(
     };
     if params.objective == Objective::Sequence {
         let reader = Sequence { model, codec, layout: recipe.layout, extraction };
-        let (of_chosen, of_rejected) = (reader.read(&chosen)?, reader.read(&rejected)?);
+        let (of_chosen, of_rejected) = (reader.stats(&chosen)?, reader.stats(&rejected)?);
         let total = |(s, e): (&Vec<TokenStats>, &Episode)| -> f32 {
             extraction.scores(s, &e.response, e.ended).iter().sum()
         };

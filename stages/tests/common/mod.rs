@@ -91,7 +91,10 @@ impl Workshop {
             std::fs::create_dir_all(dir).expect("a folder");
         }
         let inputs: BTreeMap<_, _> = inputs.iter().map(|(name, of)| (name.to_string(), of.clone())).collect();
-        Context { inputs, outputs, checkpoints, seed: 7, watcher: Box::new(watcher) }
+        // A checkpoint after each step: what was killed goes on from the last one.
+        let (key, checkpoint_every) = ("test".into(), std::time::Duration::ZERO);
+        let watcher = Box::new(watcher);
+        Context { inputs, outputs, checkpoints, key, checkpoint_every, seed: 7, watcher }
     }
 }
 
