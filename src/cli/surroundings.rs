@@ -22,6 +22,7 @@ pub fn host() -> Host {
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         pipeline: env!("CARGO_PKG_VERSION").into(),
+        compiler: env!("PIPELINE_COMPILER").into(),
     }
 }
 

@@ -49,6 +49,9 @@ pub struct Host {
     pub processors: usize,
     /// The program's version.
     pub pipeline: String,
+    /// What compiled it.
+    #[serde(default)]
+    pub compiler: String,
 }
 
 /// The commit that was checked out.
