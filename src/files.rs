@@ -1,7 +1,7 @@
 //! Files: new ones get their name when they are whole, and of others no more is believed than that they are files.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File, Metadata, Permissions},
     io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -31,14 +31,25 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Removes what stands where a file, or a folder, is to be and is another thing: a link would lead elsewhere, a pipe be waited
-/// for.
-pub fn make_way(path: &Path, for_folder: bool) -> io::Result<()> {
+/// Removes a file, a folder with all that is in it, or a link.
+pub fn delete(path: &Path) -> io::Result<()> {
+    let is_folder = fs::symlink_metadata(path)?.is_dir();
+    if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+/// Removes what stands where a file is to be and is none: a link would lead elsewhere, a pipe be waited for.
+pub fn make_way_for_file(path: &Path) -> io::Result<()> {
+    make_way(path, Metadata::is_file)
+}
+
+/// The same where a folder is to be.
+pub fn make_way_for_folder(path: &Path) -> io::Result<()> {
+    make_way(path, Metadata::is_dir)
+}
+
+fn make_way(path: &Path, is_meant: fn(&Metadata) -> bool) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-        Ok(meta) if meta.is_dir() == for_folder && (meta.is_file() || meta.is_dir()) => Ok(()),
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
+        Ok(meta) if !is_meant(&meta) => delete(path),
+        _ => Ok(()),
     }
 }

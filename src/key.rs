@@ -127,7 +127,8 @@ impl Key {
                 .map(|n| format!("input {n} is gone")),
         );
         if self.seed != earlier.seed {
-            found.push(format!("seed {} -> {}", earlier.seed, self.seed));
+            // The number says nothing: it is a hash of a name.
+            found.push("another seed".into());
         }
         if self.format != earlier.format {
             found.push(format!("format of keys {} -> {}", earlier.format, self.format));

@@ -107,7 +107,7 @@ fn a_machine_without_a_card_takes_what_one_with_a_card_has_made() {
     let other = [&["run"], &remote[..], &["--set", "stages.sft.with.held_out=16"]].concat();
     let ran = second.try_call(&other);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(ran.stderr.contains("it needs 1 graphics cards, and this run has 0"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it needs 1 graphics card, and this run has 0"), "{}", ran.stderr);
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn a_folder_that_is_not_there_is_not_taken_for_an_empty_cache() {
     }
     let url = format!("file://{}", lab.path("mistyped").display());
     let ran = lab.try_call(&["run", "--remote", &url]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("there is no such folder"), "{}", ran.stderr);
+    assert!(ran.code == Some(2) && ran.stderr.contains("there is no folder"), "{}", ran.stderr);
     assert!(!lab.path("mistyped").exists());
 }
 

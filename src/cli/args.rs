@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{experiment::Memory, history::Ref};
+use super::resources::Resources;
+use crate::history::Ref;
 
 /// Reproduce RLHF papers: a declarative graph of stages, remembered by content.
 #[derive(Debug, Parser)]
@@ -31,7 +32,7 @@ pub struct LogOptions {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// Say nothing but warnings and errors, and show no progress.
+    /// Say nothing but warnings and errors: no progress, and no last words where all went well.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 }
@@ -144,38 +145,6 @@ pub struct RunOptions {
     /// End with one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
-}
-
-/// What a run may use, and what it does about failures.
-#[derive(Debug, Args)]
-pub struct Resources {
-    /// Instances that run side by side, at most; by default as many as there are processors.
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub jobs: Option<u16>,
-
-    /// Threads that all of them share; by default as many as there are processors.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-
-    /// Memory that instances which say what they need share, such as `16 GiB`; by default what the machine has.
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<Memory>,
-
-    /// Graphics cards that instances share, as the driver numbers them: `0,1`. Each is used by one instance at a time.
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
-    pub gpus: Vec<String>,
-
-    /// How often an instance that fails is tried again, from its last checkpoint; a stage's `needs.retries` comes first.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub retries: u16,
-
-    /// Go on after a failure with all that does not depend on it: what happens without this option, too.
-    #[arg(short, long)]
-    pub keep_going: bool,
-
-    /// Stop at the first failure. What runs then is ended, and goes on from its last checkpoint next time.
-    #[arg(long, conflicts_with = "keep_going")]
-    pub fail_fast: bool,
 }
 
 #[derive(Debug, Args)]

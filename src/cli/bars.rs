@@ -47,7 +47,10 @@ impl Show {
         }
         let overall = bars.add(ProgressBar::new(total as u64));
         overall.set_style(style("{pos}/{len} [{bar:8}] {elapsed_precise}  {wide_msg}"));
-        overall.enable_steady_tick(Duration::from_millis(250));
+        // Drawn by a thread of its own; not where nobody sees it.
+        if !bars.is_hidden() {
+            overall.enable_steady_tick(Duration::from_millis(250));
+        }
         Self {
             bars,
             overall,
@@ -69,7 +72,6 @@ impl Show {
         let name = (24 + console::Term::stderr().size().1.saturating_sub(80) / 2).min(60);
         bar.set_style(style(&format!("{{prefix:{name}!}} [        ]   {{elapsed:>4}}  {{wide_msg}}")));
         bar.set_prefix(brief(instance));
-        bar.enable_steady_tick(Duration::from_secs(1));
         self.running.borrow_mut().insert(instance.into(), Row { bar, name, told: Instant::now() });
     }
 
@@ -174,6 +176,14 @@ impl Watcher for Show {
     }
 
     fn overall(&self, overall: Overall) {
+        if !self.overall.is_hidden() {
+            // What has not said how far it is shows how long it runs.
+            self.running
+                .borrow()
+                .values()
+                .filter(|row| row.bar.length().is_none())
+                .for_each(|row| row.bar.tick());
+        }
         if self.last.replace(overall) == overall {
             return;
         }

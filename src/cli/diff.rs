@@ -11,7 +11,7 @@ use stages::contract::{Metrics, Registry};
 use super::{
     args::DiffOptions,
     output,
-    show::{makers, metrics},
+    show::{makers, metrics, unreadable},
     times::time,
 };
 use crate::{
@@ -49,8 +49,8 @@ struct Changed {
     after: &'static str,
     /// What differs between the keys.
     reasons: Vec<String>,
-    /// The outputs whose content differs.
-    outputs: Vec<String>,
+    /// The outputs whose content differs; none where one of the results is not there.
+    outputs: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -92,7 +92,8 @@ impl Diff {
             |run: &Run| -> BTreeSet<String> { run.instances.iter().map(|o| o.instance.clone()).collect() };
         let (ours, theirs) = (of(before), of(after));
         let known = OfRun { makers: makers(after, store), store };
-        let record = |o: &Outcome| o.key.as_ref().and_then(|key| store.record_of(key));
+        // Not by the key alone: what failed then may have been made since.
+        let record = |o: &Outcome| o.result().and_then(|key| store.record_of(key));
         let old: BTreeMap<&str, &Outcome> =
             before.instances.iter().map(|o| (o.instance.as_str(), o)).collect();
         let (mut instances, mut moved, mut same) = (vec![], vec![], 0);
@@ -106,17 +107,23 @@ impl Diff {
                 same += 1;
                 continue;
             }
-            let (mut reasons, mut outputs) = (vec![], vec![]);
+            let (mut reasons, mut outputs) = (vec![], None);
             if let (Some(a), Some(b)) = (record(old), record(new)) {
                 reasons = b.key.differences(&a.key, &known);
-                outputs = differing(&a, &b);
-                moved.extend(moves(&new.instance, [&a, &b], &outputs, store, registry)?);
+                let differing = differing(&a, &b);
+                moved.extend(moves(&new.instance, [&a, &b], &differing, store, registry)?);
+                outputs = Some(differing);
+            }
+            let is_gone = |o: &Outcome| o.result().is_some() && record(o).is_none();
+            if is_gone(old) || is_gone(new) {
+                reasons.push("its result is gone or damaged".into());
             }
             let (before, after) = (old.state.word(), new.state.word());
             instances.push(Changed { instance: new.instance.clone(), before, after, reasons, outputs });
         }
+        let is_nan = |x: Option<f64>| x.is_some_and(f64::is_nan);
+        moved.retain(|m| m.before != m.after && !(is_nan(m.before) && is_nan(m.after)));
         moved.sort_by(|a, b| b.size().total_cmp(&a.size()));
-        moved.retain(|m| m.before.map(f64::to_bits) != m.after.map(f64::to_bits));
         Ok(Self {
             before: before.id.clone(),
             after: after.id.clone(),
@@ -147,15 +154,16 @@ impl Diff {
         section("only before", self.only_before.clone());
         section("only after", self.only_after.clone());
         let changed = |c: &Changed| {
-            let reasons = match (c.reasons.as_slice(), c.before == c.after) {
-                ([], _) => format!("{} -> {}", c.before, c.after),
-                (reasons, _) => reasons.join("; "),
+            let reasons = match c.reasons.as_slice() {
+                [] => format!("{} -> {}", c.before, c.after),
+                reasons => reasons.join("; "),
             };
-            let outputs = match c.outputs.as_slice() {
-                [] => ": the same outputs".into(),
-                outputs => format!(": other {}", outputs.join(", ")),
+            let outputs = match c.outputs.as_deref() {
+                None => String::new(),
+                Some([]) => ": the same outputs".into(),
+                Some(outputs) => format!(": other {}", outputs.join(", ")),
             };
-            format!("{}  {reasons}{}", c.instance, if c.reasons.is_empty() { String::new() } else { outputs })
+            format!("{}  {reasons}{outputs}", c.instance)
         };
         section("instances that differ", self.instances.iter().map(changed).collect());
         let rows: Vec<Vec<String>> = self.metrics.iter().take(most).map(Moved::row).collect();
@@ -194,7 +202,7 @@ fn moves(
     registry: &Registry,
 ) -> Result<Vec<Moved>> {
     let read = |record: &Record, output: &String| match record.outputs.get(output) {
-        Some(stored) => metrics(stored, store, registry),
+        Some(stored) => metrics(stored, store, registry).map_err(|e| unreadable(instance, output, e)),
         None => Ok(Metrics::new()),
     };
     let mut moved = vec![];

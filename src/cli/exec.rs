@@ -17,10 +17,11 @@ pub fn run(path: &Path, registry: &Registry) -> Result<ExitCode> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     pool.build_global().map_err(|e| Error::machine(format!("cannot start {threads} threads: {e}")))?;
     // The parent holds the other end of this process' input: when it dies, so does its child.
-    std::thread::spawn(|| {
+    let wait = || {
         child::wait_for_parents_end(io::stdin());
         std::process::exit(i32::from(FAILED));
-    });
+    };
+    std::thread::Builder::new().spawn(wait).map_err(Error::io("cannot start a thread"))?;
     let finished = child::run(&manifest, registry, io::stdout());
     Ok(if finished { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

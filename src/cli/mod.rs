@@ -14,6 +14,7 @@ mod logging;
 pub mod output;
 mod plan;
 mod remote;
+mod resources;
 mod run;
 mod runs;
 mod setup;

@@ -63,3 +63,13 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     };
     all().map(line).collect()
 }
+
+/// A word for a shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}

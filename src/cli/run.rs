@@ -1,6 +1,7 @@
 //! `pipeline run`.
 
 use std::{
+    cell::Cell,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -21,7 +22,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    history::{Begun, FORMAT, Git, History, Run},
+    history::{Begun, FORMAT, Git, History, Note, Run},
+    key::Digest,
     run::{self, End, Launcher, Options, Outcome, Shared, Summary},
 };
 
@@ -60,9 +62,17 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let history = History::new(store.root());
     let id = history.next_id(started, noise(started));
-    // In a cache that cannot be written there is nothing to be lost.
-    let _ = history.begin(&begun(&options.experiment, &setup, &id));
-    let ended = run::run(&setup.graph, &setup.chosen, &store, &how, &show, &interrupts);
+    let note = Note::new(&history, begun(&options.experiment, &setup, &id, started));
+    let warned = Cell::new(false);
+    let noting = |keys: &[Digest]| {
+        let Err(e) = note.add(keys) else { return };
+        if !warned.replace(true) {
+            tracing::warn!(
+                "if this run is killed, `cache gc` takes what it made: no note of it could be written: {e}"
+            );
+        }
+    };
+    let ended = run::run(&setup.graph, &setup.chosen, &store, &how, &show, &noting, &interrupts);
     show.end();
     store.keep_stamps();
     let (summary, instances) = ended?;
@@ -74,7 +84,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     let made_nothing = summary.cached - summary.fetched == summary.total;
     let written = history
         .write(&record, !made_nothing)
-        .map(|()| history.end(&record.id))
+        .map(|()| history.take_back(&record.id))
         .map_err(|e| tracing::warn!("{e}"));
     if options.json {
         let (experiment, run) = (&setup.experiment.name, written.is_ok().then_some(record.id.as_str()));
@@ -96,13 +106,16 @@ fn noise(started: Duration) -> u32 {
 }
 
 /// What is known of the run when it begins.
-fn begun(options: &ExperimentOptions, setup: &Setup, id: &str) -> Begun {
+fn begun(options: &ExperimentOptions, setup: &Setup, id: &str, started: Duration) -> Begun {
     Begun {
         id: id.into(),
         experiment: setup.experiment.name.clone(),
         profile: options.profile.clone(),
         set: options.set.clone(),
         only: options.only.clone(),
+        resolved: setup.resolved.clone(),
+        started: started.as_secs(),
+        ..Begun::default()
     }
 }
 

@@ -36,9 +36,10 @@ impl From<Run> for Entry {
 
 impl Entry {
     fn row(&self) -> Vec<String> {
-        let Summary { total, ran, cached, failed, skipped, seconds, interrupted, .. } = &self.summary;
+        let Summary { total, ran, cached, failed, skipped, unfinished, seconds, interrupted, .. } =
+            &self.summary;
         let mut what = format!("{ran} ran, {cached} cached of {total}");
-        for (count, of) in [(failed, "failed"), (skipped, "skipped")] {
+        for (count, of) in [(failed, "failed"), (skipped, "skipped"), (unfinished, "unfinished")] {
             if *count > 0 {
                 what.push_str(&format!(", {count} {of}"));
             }
@@ -71,16 +72,9 @@ fn how(experiment: &str, profile: Option<&String>, set: &[String], only: &[Strin
 
 /// Of a run without a record.
 fn row(begun: &Begun) -> Vec<String> {
-    let Begun { id, experiment, profile, set, only } = begun;
+    let Begun { id, experiment, profile, set, only, started, .. } = begun;
     let how = how(experiment, profile.as_ref(), set, only);
-    vec![
-        id.clone(),
-        how,
-        time(begun.started()),
-        String::new(),
-        "killed, or still running".into(),
-        String::new(),
-    ]
+    vec![id.clone(), how, time(*started), String::new(), "killed, or still running".into(), String::new()]
 }
 
 pub fn run(options: &RunsOptions) -> Result<ExitCode> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -78,6 +79,12 @@ pub fn run(options: &ShowOptions, registry: &Registry) -> Result<ExitCode> {
         return Err(Error::experiment(message).hint(did_you_mean(&options.instance, known)));
     };
     let record = outcome.key.as_ref().and_then(|key| store.record_of(key));
+    if outcome.result().is_some() && record.is_none() {
+        tracing::warn!(
+            "the result of `{}` is gone or damaged: `pipeline cache verify` says which",
+            options.instance
+        );
+    }
     let log = outcome.key.as_ref().map(|key| store.log(key)).filter(|log| log.exists());
     let shown = Shown {
         run: &run.id,
@@ -124,8 +131,12 @@ fn made(run: &Run, store: &Store, record: Record, registry: &Registry) -> Result
         })
         .collect();
     let mut found = Metrics::new();
-    for stored in record.outputs.values() {
-        found.extend(metrics(stored, store, registry)?);
+    for (name, stored) in &record.outputs {
+        match metrics(stored, store, registry) {
+            Ok(metrics) => found.extend(metrics),
+            // The rest is worth showing.
+            Err(e) => tracing::warn!("{}", unreadable(&record.provenance.instance, name, e)),
+        }
     }
     let (key, by) = (record.key, record.provenance);
     Ok(Made {
@@ -142,14 +153,23 @@ fn made(run: &Run, store: &Store, record: Record, registry: &Registry) -> Result
     })
 }
 
-/// The metrics in an output, if it has some; of what is damaged none are shown.
-pub fn metrics(stored: &Stored, store: &Store, registry: &Registry) -> Result<Metrics> {
-    let read = || registry.metrics(&store.sound_object(&stored.content)?);
-    read().map_err(|e| {
-        Error::io("a table of metrics cannot be read")(e).hint(
-            "`pipeline cache verify --repair` sets aside what is damaged, and the next run makes it again",
-        )
-    })
+/// The metrics in an output, if it is a table of some.
+///
+/// # Errors
+/// If it has changed on disk, or cannot be read.
+pub(super) fn metrics(stored: &Stored, store: &Store, registry: &Registry) -> io::Result<Metrics> {
+    // A folder is a model or a dataset, and no table.
+    if store.object(&stored.content).is_dir() {
+        Ok(Metrics::new())
+    } else {
+        registry.metrics(&store.sound_object(&stored.content)?)
+    }
+}
+
+/// That error, in words.
+pub(super) fn unreadable(instance: &str, output: &str, e: io::Error) -> Error {
+    Error::io(format!("cannot read the metrics in `{output}` of `{instance}`"))(e)
+        .hint("`pipeline cache verify --repair` sets aside what is damaged, and the next run makes it again")
 }
 
 /// By content, which instance of a run gave it.
@@ -166,24 +186,14 @@ pub fn makers(run: &Run, store: &Store) -> BTreeMap<Digest, String> {
 
 /// What to type to run an instance alone, as that run did.
 fn command(run: &Run, instance: &str, cache: &Path) -> String {
-    let mut words = vec!["pipeline".to_string(), "run".into(), "-f".into(), quoted(&run.file)];
-    words.extend(run.profile.iter().flat_map(|profile| ["-p".into(), quoted(profile)]));
-    words.extend(run.set.iter().flat_map(|set| ["--set".into(), quoted(set)]));
-    words.extend(["--only".into(), quoted(instance)]);
+    let mut words = vec!["pipeline".to_string(), "run".into(), "-f".into(), output::quoted(&run.file)];
+    words.extend(run.profile.iter().flat_map(|profile| ["-p".into(), output::quoted(profile)]));
+    words.extend(run.set.iter().flat_map(|set| ["--set".into(), output::quoted(set)]));
+    words.extend(["--only".into(), output::quoted(instance)]);
     if cache != Path::new("cache") {
-        words.extend(["--cache".into(), quoted(&cache.display().to_string())]);
+        words.extend(["--cache".into(), output::quoted(&cache.display().to_string())]);
     }
     words.join(" ")
-}
-
-/// A word for a shell.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 impl Shown<'_> {

@@ -6,13 +6,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 use stages::contract::Registry;
 
-use super::{
-    args::WhyOptions,
-    output,
-    setup::Setup,
-    show::{latest_with, quoted},
-    times::time,
-};
+use super::{args::WhyOptions, output, setup::Setup, show::latest_with, times::time};
 use crate::{
     error::{Error, Result},
     experiment::{did_you_mean, listed},
@@ -26,7 +20,7 @@ use crate::{
 struct Answer<'a> {
     #[serde(flatten)]
     planned: &'a Planned,
-    /// Of a hit: what made the result. Of a miss: what made the earlier one that is nearest.
+    /// Of a hit: what made the result. Otherwise: what made the earlier one that the reasons compare with.
     made: Option<Provenance>,
     /// What must run before it.
     waits_for: &'a [&'a Planned],
@@ -85,8 +79,8 @@ pub fn run(options: &WhyOptions, registry: &Registry) -> Result<ExitCode> {
     }
     waits_for.iter().take(SHOWN).for_each(|p| text.push_str(&format!("  {}  {}\n", p.name, p.reason)));
     if waits_for.len() > SHOWN {
-        let (more, name) = (waits_for.len() - SHOWN, quoted(&planned.name));
-        text.push_str(&format!("  and {more} more: `pipeline plan --only {name}` lists them\n"));
+        let (more, name) = (waits_for.len() - SHOWN, output::quoted(&planned.name));
+        text.push_str(&format!("  and {more} more: `plan --only {name}` with the same options lists them\n"));
     }
     output::text(&text)
 }

@@ -1,7 +1,7 @@
 //! The records of runs on disk.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt, fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::record::{FORMAT, Run};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// No record of a run is larger, in bytes.
-const LARGEST: u64 = 1 << 28;
+pub(super) const LARGEST: u64 = 1 << 28;
 
 /// What every format has.
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ enum Opened {
 /// The runs of a cache.
 #[derive(Clone, Debug)]
 pub struct History {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 /// Which run is meant: an id or its beginning, or `latest`, `latest~1` for the one before it, and so on.
@@ -70,7 +70,7 @@ impl Ref {
     /// # Errors
     /// If there is none, or several.
     pub fn among<'a>(&self, ids: &'a [String]) -> Result<&'a str> {
-        let listed = "`pipeline runs` lists the runs";
+        let listed = "`pipeline runs` lists the runs; one that was killed has no record";
         match self {
             Self::Latest { before } => ids.get(*before).map(String::as_str).ok_or_else(|| {
                 let message = format!("there is no run `{self}`: this cache has {} of them", ids.len());
@@ -109,37 +109,8 @@ fn id(time: NaiveDateTime, noise: u32) -> String {
 }
 
 /// When a run began, as its id says.
-fn time_of(id: &str) -> Option<NaiveDateTime> {
+pub(super) fn time_of(id: &str) -> Option<NaiveDateTime> {
     NaiveDateTime::parse_from_str(id.split('-').next()?, TIME).ok()
-}
-
-/// A run that has begun: what is known of it before its end.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Begun {
-    pub id: String,
-    pub experiment: String,
-    pub profile: Option<String>,
-    pub set: Vec<String>,
-    pub only: Vec<String>,
-}
-
-impl Begun {
-    fn of(id: String) -> Self {
-        Self { id, ..Self::default() }
-    }
-
-    /// Seconds since 1970.
-    pub fn started(&self) -> u64 {
-        time_of(&self.id).map_or(0, |time| time.and_utc().timestamp().max(0).unsigned_abs())
-    }
-
-    /// Whether a run has done what this one was to do.
-    pub fn is_done_by(&self, run: &Run) -> bool {
-        let of = |run: &Run| {
-            (run.experiment == self.experiment && run.profile == self.profile) && run.set == self.set
-        };
-        of(run) && run.only == self.only && run.id > self.id && run.is_finished()
-    }
 }
 
 /// Only what is an id becomes a part of a path.
@@ -149,7 +120,7 @@ pub(crate) fn is_id(text: &str) -> bool {
 }
 
 impl History {
-    /// Of the cache in `root`. Nothing is made on disk before a run is written.
+    /// Of the cache in `root`. Nothing is made on disk before a run begins.
     pub fn new(root: &Path) -> Self {
         Self { folder: root.join("runs") }
     }
@@ -180,47 +151,6 @@ impl History {
         })
     }
 
-    /// Notes that a run has begun, until its record is written: a run that is killed leaves none, and its results shall not be
-    /// taken for nobody's.
-    ///
-    /// # Errors
-    /// If the cache cannot be written.
-    pub fn begin(&self, begun: &Begun) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
-        fs::write(self.begun(&begun.id), seal::close(serde_json::to_vec(begun)?))
-    }
-
-    /// Takes that back.
-    pub fn end(&self, id: &str) {
-        let _ = fs::remove_file(self.begun(id));
-    }
-
-    /// Forgets a run that left no record.
-    pub fn forget(&self, begun: &Begun) {
-        self.end(&begun.id);
-        if fs::metadata(self.path(&begun.id)).is_ok_and(|meta| meta.len() == 0) {
-            let _ = fs::remove_file(self.path(&begun.id));
-        }
-    }
-
-    /// The runs that have begun and left no record: killed, or still running. The newest first.
-    pub fn unrecorded(&self) -> Vec<Begun> {
-        let read = |id: String| {
-            let bytes = files::read(&self.begun(&id), LARGEST).unwrap_or_default();
-            // What cannot be read was killed early, or by a power cut: when it began its name says.
-            seal::open(&bytes).ok().filter(|begun: &Begun| begun.id == id).unwrap_or_else(|| Begun::of(id))
-        };
-        let recorded = self.ids();
-        // An empty record is one that was not waited for, and did not reach the disk; or it was cut.
-        let all = [self.files(".begun", |_| true), self.files(".json", |_| true)].concat();
-        let left: BTreeSet<String> = all.into_iter().filter(|id| !recorded.contains(id)).collect();
-        left.into_iter().rev().map(read).collect()
-    }
-
-    fn begun(&self, id: &str) -> PathBuf {
-        self.folder.join(format!("{id}.begun"))
-    }
-
     /// Where a run's record lies.
     pub fn path(&self, id: &str) -> PathBuf {
         self.folder.join(format!("{id}.json"))
@@ -231,6 +161,7 @@ impl History {
     /// # Errors
     /// If the cache cannot be written.
     pub fn remove(&self, id: &str) -> Result<()> {
+        self.take_back(id);
         let path = self.path(id);
         fs::remove_file(&path)
             .map_err(Error::io(format!("cannot remove the run's record `{}`", path.display())))
@@ -264,7 +195,10 @@ impl History {
     /// moment after the newest.
     pub fn next_id(&self, since_1970: Duration, noise: u32) -> String {
         let now = DateTime::<Utc>::from(UNIX_EPOCH + since_1970).naive_utc();
-        let newest = self.files(".json", |_| true).iter().find_map(|id| time_of(id));
+        let newest = [".json", ".begun"]
+            .iter()
+            .flat_map(|end| self.files(end, |_| true).first().and_then(|id| time_of(id)))
+            .max();
         let after = newest.and_then(|newest| newest.checked_add_signed(TimeDelta::milliseconds(1)));
         let id_after = after.filter(|after| *after > now).map(|after| id(after, noise));
         id_after.filter(|id| is_id(id)).unwrap_or_else(|| id(now, noise))
@@ -276,7 +210,7 @@ impl History {
     }
 
     /// The ids in the names of wanted files, the newest first.
-    fn files(&self, end: &str, is_wanted: impl Fn(&fs::DirEntry) -> bool) -> Vec<String> {
+    pub(super) fn files(&self, end: &str, is_wanted: impl Fn(&fs::DirEntry) -> bool) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return vec![] };
         let id = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;

@@ -32,37 +32,33 @@ impl Remote {
     pub fn open(location: &str, settings: impl Iterator<Item = (String, String)>) -> Result<Self> {
         let shown = without_secrets(location);
         let mut place = shown.clone();
-        let (store, prefix) = if location.contains("://") {
-            let url = Url::parse(location)
-                .map_err(|e| Error::experiment(format!("`{shown}` is no location: {e}")).hint(KNOWN))?;
-            if url.password().is_some() || !url.username().is_empty() || url.query().is_some() {
-                return Err(Error::experiment(format!("the location `{shown}` holds more than a place"))
-                    .hint(
-                        "give credentials in the environment, where the service's own tools look for them",
-                    ));
+        let url = location.contains("://").then(|| place_of(location, &shown)).transpose()?;
+        let folder = match &url {
+            None => Some(std::path::absolute(location).map_err(Error::io(format!("cannot use `{shown}`")))?),
+            Some(url) if url.scheme() == "file" => url.to_file_path().ok(),
+            Some(_) => None,
+        };
+        let (store, prefix) = match (folder, url) {
+            (None, Some(url)) => {
+                let settings: BTreeMap<String, String> = settings.collect();
+                let servers = settings.iter().filter(|(name, _)| SERVERS.contains(&name.as_str()));
+                servers.for_each(|(name, value)| place += &format!(" {name}={value}"));
+                cloud(&url, settings.into_iter()).map_err(|e| {
+                    let why = without_secrets(&e.to_string());
+                    Error::experiment(format!("cannot use the location `{shown}`: {why}")).hint(KNOWN)
+                })?
             }
-            let settings: BTreeMap<String, String> = settings.collect();
-            let servers = settings.iter().filter(|(name, _)| SERVERS.contains(&name.as_str()));
-            servers.for_each(|(name, value)| place += &format!(" {name}={value}"));
-            cloud(&url, settings.into_iter()).map_err(|e| {
-                let message =
-                    format!("cannot use the location `{shown}`: {}", without_secrets(&e.to_string()));
-                Error::experiment(message).hint(KNOWN)
-            })?
-        } else {
-            let folder =
-                std::path::absolute(location).map_err(Error::io(format!("cannot use `{location}`")))?;
-            place = folder.display().to_string();
-            // As a bucket must be: one that is only misspelled, or not mounted, is not taken for a new one.
-            if !folder.is_dir() {
-                return Err(Error::experiment(format!(
-                    "there is no folder `{location}` to share a cache in"
-                ))
-                .hint("make the folder, if it is meant"));
+            (folder, _) => {
+                // As a bucket must be: one that is only misspelled, or not mounted, is not taken for a new one.
+                let folder = folder.filter(|folder| folder.is_dir()).ok_or_else(|| {
+                    Error::experiment(format!("there is no folder `{shown}` to share a cache in"))
+                        .hint("make the folder, if it is meant")
+                })?;
+                place = folder.display().to_string();
+                let store = LocalFileSystem::new_with_prefix(&folder)
+                    .map_err(|e| Error::machine(format!("cannot use the folder `{shown}`: {e}")))?;
+                (Box::new(store) as Box<DynObjectStore>, Path::default())
             }
-            let store = LocalFileSystem::new_with_prefix(&folder)
-                .map_err(|e| Error::machine(format!("cannot use the folder `{location}`: {e}")))?;
-            (Box::new(store) as Box<DynObjectStore>, Path::default())
         };
         // Names of services are looked up, and TLS spoken, on few threads: a network is slow.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -72,6 +68,17 @@ impl Remote {
             .map_err(Error::io("cannot start threads for the network"))?;
         Ok(Self { store, prefix, name: shown, place, runtime, suspects: Mutex::new(BTreeSet::new()) })
     }
+}
+
+/// A location that is a URL and says a place, nothing more.
+fn place_of(location: &str, shown: &str) -> Result<Url> {
+    let url = Url::parse(location)
+        .map_err(|e| Error::experiment(format!("`{shown}` is no location: {e}")).hint(KNOWN))?;
+    if url.password().is_some() || !url.username().is_empty() || url.query().is_some() {
+        return Err(Error::experiment(format!("the location `{shown}` holds more than a place"))
+            .hint("give credentials in the environment, where the service's own tools look for them"));
+    }
+    Ok(url)
 }
 
 /// What says whose bucket of a name is meant: on which server, of which account.
@@ -113,13 +120,6 @@ fn cloud(
         ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder, "AWS_"),
         ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder, "GOOGLE_"),
         ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder, "AZURE_"),
-        ObjectStoreScheme::Local => {
-            if url.to_file_path().is_ok_and(|folder| !folder.is_dir()) {
-                let source = "there is no such folder: make it, if it is meant".into();
-                return Err(object_store::Error::Generic { store: "file", source });
-            }
-            Box::new(LocalFileSystem::new())
-        }
         _ => {
             let source = format!("the scheme `{}` is not known", url.scheme()).into();
             return Err(object_store::Error::Generic { store: "location", source });

@@ -11,7 +11,7 @@ use petgraph::{Direction::Outgoing, graph::NodeIndex};
 use stages::contract::{Artifact, Progress};
 
 use super::{
-    execute::{Handle, Job, Launcher, Success, execute},
+    execute::{Failure, Handle, Job, Launcher, Success, execute},
     manifest::Manifest,
     outcome::{End, Outcome, Summary},
     publish::{can_publish, publish},
@@ -71,7 +71,7 @@ impl Task {
         let message =
             "the system has no thread for it\nhint: see how many it allows (`ulimit -u`), and run again";
         match self {
-            Self::Run(..) => Message::Ended(node, Err(message.into())),
+            Self::Run(..) => Message::Ended(node, Err(message.to_string().into())),
             Self::Ask(..) => Message::Asked(node, false),
             Self::Fetch(..) => Message::Fetched(node, None),
             Self::Send(..) => Message::Sent(node),
@@ -82,7 +82,7 @@ impl Task {
 /// What executors say.
 enum Message {
     Progress(NodeIndex, Progress),
-    Ended(NodeIndex, std::result::Result<Success, String>),
+    Ended(NodeIndex, std::result::Result<Success, Failure>),
     /// Whether the shared cache says that it has it.
     Asked(NodeIndex, bool),
     /// With the contents of the outputs, if the shared cache had them.
@@ -94,7 +94,7 @@ enum Message {
 const POLL: Duration = Duration::from_millis(200);
 
 /// Brings the `chosen` instances up to date. `chosen` holds all that its members need. What became of each, in their
-/// order, producers first.
+/// order, producers first. Where something is made, `noting` is told the keys of all instances, each before it is made.
 ///
 /// # Errors
 /// If the cache or the reports folder cannot be written. What is finished by then is kept.
@@ -104,6 +104,7 @@ pub fn run(
     store: &Store,
     options: &Options,
     watcher: &dyn Watcher,
+    noting: &dyn Fn(&[Digest]),
     interrupts: &Receiver<Interrupt>,
 ) -> Result<(Summary, Vec<Outcome>)> {
     let begun = Instant::now();
@@ -114,6 +115,8 @@ pub fn run(
             store,
             options,
             watcher,
+            noting,
+            unnoted: vec![],
             resolver: Resolver::new(store),
             waiting: Waiting::new(graph, chosen),
             rank: BTreeMap::new(),
@@ -149,9 +152,13 @@ pub fn run(
                     let _ = there.send(message);
                 };
                 if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    tracing::warn!(instance = graph[node].name, "the system has no thread for it");
                     let _ = here.send(lost);
                 }
             };
+            if !d.is_idle() {
+                d.note_keys();
+            }
             d.look_at_locks();
             result = d.transfer_what_fits(&start).and_then(|()| d.start_what_fits(&start));
             if result.is_err() || d.is_idle() {
@@ -268,6 +275,9 @@ struct Dispatcher<'a> {
     store: &'a Store,
     options: &'a Options,
     watcher: &'a dyn Watcher,
+    noting: &'a dyn Fn(&[Digest]),
+    /// Keys that are known and not noted yet.
+    unnoted: Vec<Digest>,
     resolver: Resolver<'a>,
     waiting: Waiting<'a>,
     /// See [`ranks`].
@@ -308,6 +318,12 @@ impl Dispatcher<'_> {
 
     fn urgency(&self, node: NodeIndex) -> Urgency {
         (self.rank.get(&node).copied().unwrap_or_default(), std::cmp::Reverse(node))
+    }
+
+    fn note_keys(&mut self) {
+        if !self.unnoted.is_empty() {
+            (self.noting)(&std::mem::take(&mut self.unnoted));
+        }
     }
 
     fn tell(&self, node: NodeIndex, event: Event<'_>) {
@@ -353,6 +369,7 @@ impl Dispatcher<'_> {
             let decided = self.resolver.decide(self.graph, std::mem::take(&mut wave), &self.outputs);
             for (node, key, decision) in decided {
                 self.outcome(node).key = Some(key.clone());
+                self.unnoted.push(key.clone());
                 match decision {
                     Decision::Hit(outputs) => {
                         self.is_cached(node, &key);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{self, File},
     io::{BufReader, Read, Seek, SeekFrom},
     os::unix::process::{CommandExt, ExitStatusExt},
@@ -18,7 +19,7 @@ use super::{
     resolve::contents,
 };
 use crate::{
-    files::make_way,
+    files::{make_way_for_file, make_way_for_folder},
     key::{Digest, Key, KeyInput},
     store::{Lock, Provenance, Record, Store, content_of},
 };
@@ -99,21 +100,18 @@ pub fn execute(
     store: &Store,
     handle: &Handle,
     progress: impl FnMut(Progress),
-) -> Result<Success, String> {
+) -> Result<Success, Failure> {
     are_sound(job, store, handle)?;
     let key = &job.digest;
     let work = store.work(key);
     let begun = Instant::now();
     let log = store.log(key);
     let prepare = || {
-        make_way(&work, true)?;
+        make_way_for_folder(&work)?;
         fs::create_dir_all(&work)?;
-        for (name, is_folder) in
-            [("manifest.json", false), ("lock", false), ("out", true), ("checkpoints", true)]
-        {
-            make_way(&work.join(name), is_folder)?;
-        }
-        make_way(&log, false)?;
+        ["manifest.json", "lock"].iter().try_for_each(|name| make_way_for_file(&work.join(name)))?;
+        ["out", "checkpoints"].iter().try_for_each(|name| make_way_for_folder(&work.join(name)))?;
+        make_way_for_file(&log)?;
         fs::create_dir_all(log.parent().unwrap_or(&work))?;
         let path = work.join("manifest.json");
         fs::write(&path, serde_json::to_vec_pretty(&job.manifest)?)?;
@@ -150,9 +148,9 @@ pub fn execute(
                 None if full => text += NO_ROOM,
                 None => {}
             }
-            return Err(text);
+            return Err(text.into());
         }
-        _ => return Err(died(status, &log, log_start)),
+        _ => return Err(Failure::Died(Death::of(status, &log, log_start))),
     }
     let record = take_in(job, store, elapsed).map_err(|e| failed("its outputs could not be kept", &e))?;
     // The result is in: what is left in the work folder is of no use, and of no harm.
@@ -227,16 +225,58 @@ fn take_in(job: &Job, store: &Store, elapsed: Duration) -> std::io::Result<Recor
     Ok(record)
 }
 
-/// What to say of a process that ended without a word.
-fn died(status: ExitStatus, log: &Path, start: u64) -> String {
-    let how = match (status.signal(), status.code()) {
-        (Some(9), _) => "its process was killed (signal 9): perhaps the memory ran out".to_string(),
-        (Some(signal), _) => format!("its process was ended by signal {signal}"),
-        (None, code) => format!("its process ended with exit code {}", code.unwrap_or(-1)),
-    };
-    let tail = tail(log, start);
-    let tail = if tail.is_empty() { String::new() } else { format!("\nthe end of its log:\n{tail}") };
-    format!("{how}{tail}\nhint: the whole log is `{}`", log.display())
+/// Why there is no result.
+pub enum Failure {
+    /// In words for people: what is wrong, and what to do.
+    Told(String),
+    /// The process ended without a word.
+    Died(Death),
+}
+
+/// How a process ended that said nothing.
+pub struct Death {
+    /// Whether a signal ended it.
+    pub was_killed: bool,
+    how: String,
+    /// The last lines of its log.
+    tail: String,
+    log: PathBuf,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Told(message)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(message) => f.write_str(message),
+            Self::Died(death) => f.write_str(&death.told(&death.how, "")),
+        }
+    }
+}
+
+impl Death {
+    fn of(status: ExitStatus, log: &Path, start: u64) -> Self {
+        let how = match (status.signal(), status.code()) {
+            (Some(9), _) => "its process was killed (signal 9): perhaps the memory ran out".to_string(),
+            (Some(signal), _) => format!("its process was ended by signal {signal}"),
+            (None, code) => format!("its process ended with exit code {}", code.unwrap_or(-1)),
+        };
+        Self { was_killed: status.signal().is_some(), how, tail: tail(log, start), log: log.into() }
+    }
+
+    /// For people: what happened, the end of the log, and what to do.
+    pub fn told(&self, what: &str, hint: &str) -> String {
+        let tail = if self.tail.is_empty() {
+            String::new()
+        } else {
+            format!("\nthe end of its log:\n{}", self.tail)
+        };
+        format!("{what}{tail}\nhint: {hint}the whole log is `{}`", self.log.display())
+    }
 }
 
 /// The last lines that an attempt logged.

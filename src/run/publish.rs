@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{
     error::{Error, Result},
-    files::make_way,
+    files::make_way_for_file,
     graph::Instance,
     key::Digest,
     store::{Store, content_of},
@@ -46,7 +46,7 @@ pub fn publish(
             let opened = fs::File::open(&folder)?;
             let _ = opened.lock();
             let draft = folder.join(format!(".{}.draft", output.name));
-            make_way(&draft, false)?;
+            make_way_for_file(&draft)?;
             // Where the file system can, this shares the blocks.
             std::io::copy(&mut fs::File::open(store.object(content))?, &mut fs::File::create(&draft)?)?;
             if content_of(&draft)?.digest != *content {

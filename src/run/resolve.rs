@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -106,8 +106,6 @@ pub struct Resolver<'a> {
     pub store: &'a Store,
     /// Read when the first explanation is asked for.
     earlier: OnceLock<Earlier<'a>>,
-    /// Who has made what since then.
-    makers: Mutex<BTreeMap<Digest, String>>,
 }
 
 /// Whether an instance must run; of a hit the contents of its outputs.
@@ -138,7 +136,7 @@ impl Why {
 
 impl<'a> Resolver<'a> {
     pub fn new(store: &'a Store) -> Self {
-        Self { store, earlier: OnceLock::new(), makers: Mutex::default() }
+        Self { store, earlier: OnceLock::new() }
     }
 
     /// Looks up instances whose producers have finished: on all processors, for every byte may have to be read. In their
@@ -186,6 +184,7 @@ impl<'a> Resolver<'a> {
         self.earlier().duration(&instance.stage).unwrap_or(Duration::from_secs(1))
     }
 
+    /// The results that the store remembers; read when that is first asked.
     pub(super) fn earlier(&self) -> &Earlier<'a> {
         self.earlier.get_or_init(|| Earlier::of(self.store))
     }
@@ -201,8 +200,8 @@ impl<'a> Resolver<'a> {
     /// Where there is no earlier result of its name: what differs from one of its stage or kind.
     fn alike(&self, instance: &Instance, key: &Key) -> Why {
         let earlier = self.earlier();
-        let known = Now { resolver: self, code: instance.kind.code };
-        let candidates = earlier.latest_of(instance.kind.name);
+        let known = Now { earlier, code: instance.kind.code };
+        let candidates = earlier.latest_of(&instance.stage).chain(earlier.latest_of(instance.kind.name));
         let nearest = candidates
             .map(|record| (key.differences(&record.key, &known), record))
             .min_by_key(|(found, record)| (found.len(), record.provenance.stage() != instance.stage));
@@ -212,29 +211,17 @@ impl<'a> Resolver<'a> {
         Why { reasons, nearest: Some(record.key.digest()) }
     }
 
-    /// From now on it is known who made these.
-    pub fn made(&self, instance: &Instance, outputs: &BTreeMap<String, Digest>) {
-        let mut makers = self.makers.lock().unwrap_or_else(PoisonError::into_inner);
-        makers.extend(outputs.values().map(|content| (content.clone(), instance.name.clone())));
-    }
-
-    /// The instance that made a content.
-    pub(super) fn maker(&self, content: &Digest) -> Option<String> {
-        let makers = self.makers.lock().unwrap_or_else(PoisonError::into_inner);
-        makers.get(content).map(String::as_str).or_else(|| self.earlier().maker(content)).map(String::from)
-    }
-
     /// What differs for an instance that waits for some of its producers, whatever they give: nothing where that is not known.
     pub fn explain_so_far(&self, graph: &Graph, node: NodeIndex, outputs: &Outputs) -> Why {
         let why = self.nearest(&graph[node], &key_so_far(graph, node, outputs));
         why.filter(|why| !why.reasons.is_empty()).unwrap_or_default()
     }
 
-    /// What differs from the earlier result that is nearest, if there is one. Of inputs that `key` does not have yet nothing is
-    /// said.
+    /// What differs from the earlier result that is nearest, if there is one. Of inputs that `key` does not have yet only their
+    /// number is said.
     fn nearest(&self, instance: &Instance, key: &Key) -> Option<Why> {
         let earlier = self.earlier();
-        let known = Now { resolver: self, code: instance.kind.code };
+        let known = Now { earlier, code: instance.kind.code };
         let differences = |record: &Record| {
             let mut counts = vec![];
             let mut key = std::borrow::Cow::Borrowed(key);

@@ -81,8 +81,9 @@ impl Tokens {
                 needs.memory, self.memory
             ),
             Short::Gpus => format!(
-                "it needs {} graphics cards, and this run has {}\nhint: name some with `--gpus 0,1`",
+                "it needs {} graphics card{}, and this run has {}\nhint: name some with `--gpus 0,1`",
                 needs.gpus,
+                if needs.gpus == 1 { "" } else { "s" },
                 self.gpus.len()
             ),
         })

@@ -26,7 +26,7 @@ pub struct Imported {
 }
 
 /// The records of runs in an archive are not larger together, in bytes.
-const LARGEST_RUN: u64 = 1 << 28;
+const LARGEST_RUNS: u64 = 1 << 28;
 /// No name is longer, in bytes.
 const LARGEST_NAME: u64 = 1 << 12;
 
@@ -81,29 +81,34 @@ impl Store {
     /// If it is no such archive, or something in it is not what it says. Sound objects that came before stay; no
     /// record of something unsound does.
     pub fn import(&self, mut from: impl Read + Seek) -> io::Result<Imported> {
-        check_sizes(&mut from)?;
+        check_names(&mut from)?;
         from.rewind()?;
         let folder = self.root().join("work");
         fs::create_dir_all(&folder)?;
         let draft = tempfile::Builder::new().prefix("import-").tempdir_in(folder)?;
         let mut imported = Imported::default();
         let (mut objects, mut results) = (BTreeSet::new(), BTreeSet::new());
+        let mut room_for_runs = LARGEST_RUNS;
         for entry in tar::Archive::new(from).entries()? {
             let mut entry = entry?;
             let kind = entry.header().entry_type();
             let path = entry.path()?.into_owned();
-            let place = place(&path).filter(|_| kind.is_file() || kind.is_dir()).ok_or_else(|| {
-                let message = format!("`{}` has no place in an archive of results", path.display());
-                io::Error::new(io::ErrorKind::InvalidData, message)
-            })?;
+            let place =
+                place(&path).filter(|_| kind.is_file() || kind.is_dir()).ok_or_else(|| no_place(&path))?;
             match place {
                 Place::Run(name) if kind.is_file() => {
+                    room_for_runs = room_for_runs
+                        .checked_sub(entry.size())
+                        .ok_or_else(|| too_large(&path, entry.size()))?;
                     let mut bytes = vec![];
-                    (&mut entry).take(LARGEST_RUN).read_to_end(&mut bytes)?;
+                    entry.read_to_end(&mut bytes)?;
                     imported.runs.push((name, bytes));
                     continue;
                 }
                 Place::Object(address) => drop(objects.insert(address)),
+                Place::Result(_) if entry.size() > LARGEST_RECORD => {
+                    return Err(too_large(&path, entry.size()));
+                }
                 Place::Result(key) => drop(results.insert(key)),
                 Place::Folder | Place::Run(_) => {}
             }
@@ -140,27 +145,29 @@ impl Store {
     }
 }
 
-/// Names, records and the like are read into memory: before that is seen how large they are.
-fn check_sizes(from: impl Read + Seek) -> io::Result<()> {
-    let mut runs = 0_u64;
+/// Long names come before what they name, as entries that are read into memory: before that is seen that they are names. No
+/// other kind of entry that says something of the next one is taken; an export has none.
+fn check_names(from: impl Read + Seek) -> io::Result<()> {
     for entry in tar::Archive::new(from).entries_with_seek()?.raw(true) {
         let entry = entry?;
-        let (path, kind, size) = (entry.path_bytes(), entry.header().entry_type(), entry.size());
-        let most = match () {
-            () if path.starts_with(b"runs/") => {
-                runs = runs.saturating_add(size);
-                LARGEST_RUN.saturating_sub(runs - size)
-            }
-            () if path.starts_with(b"results/") => LARGEST_RECORD,
-            () if kind.is_file() || kind.is_dir() => u64::MAX,
-            () => LARGEST_NAME,
-        };
-        if size > most {
-            let message = format!("`{}` is too large: {size} bytes", String::from_utf8_lossy(&path));
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        let (path, kind, size) = (entry.path()?, entry.header().entry_type(), entry.size());
+        if kind.is_gnu_longname() && size > LARGEST_NAME {
+            return Err(too_large(&path, size));
+        }
+        if !(kind.is_file() || kind.is_dir() || kind.is_gnu_longname()) {
+            return Err(no_place(&path));
         }
     }
     Ok(())
+}
+
+fn no_place(path: &Path) -> io::Error {
+    let message = format!("`{}` has no place in an archive of results", path.display());
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+fn too_large(path: &Path, size: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is too large: {size} bytes", path.display()))
 }
 
 /// What a path in an archive stands for.

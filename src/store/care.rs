@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    files::delete,
     key::Digest,
 };
 
@@ -144,13 +145,14 @@ impl Store {
         let mut waste = Waste::default();
         let mut needed = BTreeSet::new();
         let mut kept = kept.clone();
-        let finished = self.keys()?;
-        for key in &finished {
+        let mut finished = BTreeSet::new();
+        for key in &self.keys()? {
             let record = self.read(key);
             let is_late = |record: &Record| since.is_some_and(|since| record.provenance.finished >= since);
             match record {
                 Ok(record) if kept.contains(key) || is_late(&record) => {
                     kept.insert(key.clone());
+                    finished.insert(key.clone());
                     needed.extend(record.outputs.into_values().map(|stored| stored.content));
                 }
                 _ => {
@@ -164,18 +166,18 @@ impl Store {
             waste.bytes += size(&self.object(address))?;
         }
         // Nothing is being worked on while the store is closed; what was, goes on from its checkpoints.
-        for path in entries(&self.root().join("work"))? {
+        for path in own_entries(&self.root().join("work"))? {
             let key = key_of(&path).filter(|key| !finished.contains(key));
             match key.filter(|key| kept.contains(key) || since.is_some_and(|since| changed(&path) >= since)) {
                 Some(key) => drop(kept.insert(key)),
                 None => drop(waste.others.insert(path)),
             }
         }
-        waste.others.extend(entries(&self.root().join("damaged"))?);
-        let mut named = entries(&self.root().join("logs"))?;
-        named.extend(entries(&self.root().join("locks"))?);
-        for location in entries(&self.root().join("unsent"))? {
-            named.extend(entries(&location)?);
+        waste.others.extend(own_entries(&self.root().join("damaged"))?);
+        let mut named = own_entries(&self.root().join("logs"))?;
+        named.extend(own_entries(&self.root().join("locks"))?);
+        for location in own_entries(&self.root().join("unsent"))? {
+            named.extend(own_entries(&location)?);
         }
         for path in named {
             waste.others.extend(key_of(&path).filter(|key| !kept.contains(key)).map(|_| path));
@@ -194,7 +196,7 @@ impl Store {
     /// Removes what is not needed. Stopped on the way it leaves a sound store: results go before what they name, and an
     /// object leaves its address whole.
     pub fn remove(&self, waste: &Waste) -> io::Result<()> {
-        waste.results.iter().try_for_each(|key| fs::remove_file(self.result(key)))?;
+        waste.results.iter().try_for_each(|key| delete(&self.result(key)))?;
         let work = self.root().join("work");
         fs::create_dir_all(&work)?;
         let gone = tempfile::Builder::new().prefix("gone-").tempdir_in(work)?;
@@ -229,12 +231,19 @@ fn changed(path: &Path) -> u64 {
     time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(u64::MAX, |time| time.as_secs())
 }
 
-/// What is in a folder, in order; nothing where there is none, or a stray file or link: what that leads to is not ours.
+/// The same of a folder that is tidied up whole: nothing where a link leads elsewhere.
+fn own_entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    if folder.is_symlink() { Ok(vec![]) } else { entries(folder) }
+}
+
+/// What is in a folder, in order; nothing where there is none, or a stray file.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    if !fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir()) {
-        return Ok(vec![]);
-    }
-    let entries = fs::read_dir(folder)?;
+    let entries = match fs::read_dir(folder) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(vec![]);
+        }
+        entries => entries?,
+    };
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
@@ -247,9 +256,4 @@ pub fn size(path: &Path) -> io::Result<u64> {
         return Ok(meta.len());
     }
     fs::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
-}
-
-fn delete(path: &Path) -> io::Result<()> {
-    let is_folder = fs::symlink_metadata(path)?.is_dir();
-    if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }

@@ -297,7 +297,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn remove(path: &Path) -> io::Result<()> {
     step();
-    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    files::delete(path)
 }
 
 #[cfg(test)]

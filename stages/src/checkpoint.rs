@@ -3,7 +3,8 @@
 
 use std::{
     cell::Cell,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -21,6 +22,8 @@ pub struct Checkpoints<'a> {
 
 /// The file with the hash.
 const SEAL: &str = "seal";
+/// It is not larger, in bytes.
+const LARGEST_SEAL: u64 = 1 << 10;
 /// One may be damaged.
 const KEPT: usize = 2;
 
@@ -90,7 +93,15 @@ impl<'a> Checkpoints<'a> {
     /// # Errors
     /// If a checkpoint is not as it was written, or is another's.
     fn check(&self, folder: &Path, done: usize) -> Result<(), StageError> {
-        let found = || Ok((fs::read(folder.join(SEAL))?, self.seal(folder, done)?));
+        let found = || {
+            // Before it is read: a pipe would be waited for.
+            if !fs::symlink_metadata(folder.join(SEAL))?.is_file() {
+                return Err(io::Error::other("its seal is no file"));
+            }
+            let mut found = vec![];
+            fs::File::open(folder.join(SEAL))?.take(LARGEST_SEAL).read_to_end(&mut found)?;
+            Ok((found, self.seal(folder, done)?))
+        };
         let (found, expected) =
             found().map_err(|e: io::Error| StageError::because("it cannot be read", e))?;
         if found == expected {
@@ -231,17 +242,27 @@ mod tests {
         save(&ctx, 3);
         let pipe = folder.path().join("00000003/policy/weights");
         fs::remove_file(&pipe).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mkfifo = |path: &Path| {
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        };
+        mkfifo(&pipe);
+        assert_eq!(latest(&ctx), Some(1));
+        save(&ctx, 4);
+        let seal = folder.path().join("00000004/seal");
+        fs::remove_file(&seal).unwrap();
+        mkfifo(&seal);
         assert_eq!(latest(&ctx), Some(1));
     }
 
     #[test]
     fn a_long_stage_makes_one_now_and_then() {
         let folder = tempfile::tempdir().unwrap();
-        let ctx = Context { checkpoint_every: Duration::from_millis(50), ..context(folder.path()) };
-        let checkpoints = Checkpoints::of(&ctx);
+        let always = Context { checkpoint_every: Duration::ZERO, ..context(folder.path()) };
+        assert!(Checkpoints::of(&always).are_old());
+        let ctx = context(folder.path());
+        let mut checkpoints = Checkpoints::of(&ctx);
         assert!(!checkpoints.are_old());
-        std::thread::sleep(Duration::from_millis(60));
+        checkpoints.made = Cell::new(Instant::now() - Duration::from_secs(3600));
         assert!(checkpoints.are_old());
         checkpoints.save(1, |_| Ok(())).unwrap();
         assert!(!checkpoints.are_old());

@@ -10,7 +10,7 @@ use crate::{
     episode::Episode,
     oracle::{self, Oracle},
     ppo,
-    reward::{Reward, terminal},
+    reward::{Reading, Reward, terminal},
     text::{Codec, SEPARATOR},
     worlds,
 };
@@ -58,14 +58,14 @@ struct Gold {
 }
 
 impl Reward for Gold {
-    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
+    fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError> {
         let score = |e: &Episode| {
             let prompt = self.codec.text(&e.prompt)?;
             let prompt = prompt.strip_suffix(SEPARATOR).unwrap_or(&prompt).trim_end();
             let gold = self.oracle.score(prompt, &self.codec.text(&e.response)?).gold;
             Ok(terminal(gold, &e.response))
         };
-        episodes.iter().map(score).collect()
+        Ok(episodes.iter().map(score).collect::<Result<Vec<_>, StageError>>()?.into())
     }
 
     fn is_scalar(&self) -> bool {

@@ -111,7 +111,7 @@ fn every_stage_of_every_world_leaves_what_it_declares() {
             assert_eq!(accuracy.len(), pairs.iter().filter(|p| p.split != "train").count());
             assert!(accuracy.iter().all(|a| [0.0, 0.5, 1.0].contains(a)));
         }
-        for arm in run.ppo.values() {
+        for (name, arm) in &run.ppo {
             let curve: Vec<CurvePoint> = read(arm.join("curve"));
             let of = |metric: &str| -> Vec<f32> {
                 curve.iter().filter(|p| p.metric == metric).map(|p| p.value).collect()
@@ -119,6 +119,13 @@ fn every_stage_of_every_world_leaves_what_it_declares() {
             // Old and new log-probabilities come from the same kernels: exactly 1, not nearly.
             assert_eq!(of("first_ratio_deviation"), [0.0; 3], "{world}");
             assert_eq!(of("kl")[0], 0.0, "{world}: the policy starts as the reference");
+            // Only a reward model that writes diverges, within what the policy has written.
+            let (divergence, length) = (of("first_divergence"), of("length"));
+            assert_eq!(divergence.len(), if *name == "sequence" { 3 } else { 0 }, "{world} {name}");
+            assert!(
+                divergence.iter().zip(&length).all(|(d, l)| (0.0..=*l).contains(d)),
+                "{divergence:?} {length:?}"
+            );
             assert!(of("ratio_variance").iter().all(|v| *v > 0.0), "{world}: the policy does not move");
         }
         let verdicts: Vec<Measurement> = read(run.judge.join("verdicts"));
@@ -260,6 +267,19 @@ fn early_stopping_keeps_the_model_with_the_lowest_held_out_loss() {
 }
 
 #[test]
+fn a_checkpoint_may_fall_on_any_step() {
+    let run = run("dialogue");
+    let w = &run.workshop;
+    let pairs = [("init", vec![run.sft.join("model")]), ("pairs", vec![run.pairs.join("pairs")])];
+    // A point of the curve is the mean of two steps: between them a loss waits.
+    let params = || json!({ "objective": "sequence", "training": training(100) });
+    let whole = w.run("rm-whole", "reward-model", params(), &pairs);
+    w.run_and_kill("rm-often", "reward-model", params(), &pairs, 17);
+    assert!(w.folder.path().join("rm-often/checkpoints/00000033").exists(), "a checkpoint after each step");
+    assert!(bytes(&w.run("rm-often", "reward-model", params(), &pairs)) == bytes(&whole));
+}
+
+#[test]
 fn a_damaged_checkpoint_is_left_behind() {
     let run = run("dialogue");
     let w = &run.workshop;
@@ -287,8 +307,8 @@ fn a_damaged_checkpoint_is_left_behind() {
         ("prompts", one(run.data.join("prompts"))),
     ];
     for (how, act) in [("truncated", truncated), ("flipped", flipped)] {
-        let (name, params) =
-            (format!("rm-{how}"), json!({ "objective": "sequence", "training": training(20) }));
+        let params = json!({ "objective": "sequence", "training": training(20) });
+        let name = format!("rm-{how}");
         w.run_and_kill(&name, "reward-model", params.clone(), &pairs, 17);
         damage(&name, act);
         assert!(bytes(&w.run(&name, "reward-model", params, &pairs)) == bytes(&run.rm["sequence"]), "{name}");

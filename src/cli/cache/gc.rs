@@ -18,24 +18,25 @@ use crate::{
 pub fn run(options: &CacheOptions, keep: Option<u32>, dry_run: bool) -> Result<ExitCode> {
     let (store, history) = (Store::new(&options.cache.folder), History::new(&options.cache.folder));
     let _closed = (!dry_run).then(|| store.close()).transpose()?;
-    let (kept, gone) = divide(&history, keep)?;
-    let (killed, done): (Vec<Begun>, Vec<Begun>) = history.unrecorded().into_iter().partition(|begun| {
-        // With `--keep`, what is older than all that is kept goes as well.
-        let is_old = keep.is_some() && !kept.is_empty() && kept.iter().all(|run| run.id > begun.id);
-        !is_old && !kept.iter().any(|run| begun.is_done_by(run))
-    });
+    let runs = history.ids().iter().map(|id| history.read(id)).collect::<Result<Vec<Run>>>()?;
+    let (killed, done): (Vec<Begun>, Vec<Begun>) =
+        history.unrecorded().into_iter().partition(|begun| counts(begun, &runs, keep));
+    let recorded: Vec<String> = runs.iter().map(|run| run.id.clone()).collect();
+    let (kept, gone) = divide(runs, keep);
     if kept.is_empty() && killed.is_empty() {
         return Err(Error::experiment("no run is recorded in this cache: nothing would be kept")
             .hint("run the experiments whose results you want to keep; what is cached is not made again"));
     }
-    let keys: BTreeSet<Digest> =
-        kept.iter().flat_map(|run| &run.instances).filter_map(|outcome| outcome.key.clone()).collect();
-    let since = killed.iter().map(Begun::started).min();
+    let of_kept = kept.iter().flat_map(|run| &run.instances).filter_map(|outcome| outcome.key.clone());
+    let keys: BTreeSet<Digest> = of_kept.chain(killed.iter().flat_map(|begun| begun.keys.clone())).collect();
+    let since = killed.iter().map(|begun| begun.started).min();
     let waste = store.waste(&keys, since).map_err(|e| store.unreadable(e))?;
     if !dry_run {
         // Runs first: none that is listed lacks a result.
         gone.iter().try_for_each(|id| history.remove(id))?;
         done.iter().for_each(|begun| history.forget(begun));
+        // Of runs that were killed between their record and the end.
+        recorded.iter().for_each(|id| history.take_back(id));
         store.remove(&waste).map_err(|e| store.unreadable(e))?;
     }
     let (results, objects, others) = (waste.results.len(), waste.objects.len(), waste.others.len());
@@ -52,24 +53,37 @@ pub fn run(options: &CacheOptions, keep: Option<u32>, dry_run: bool) -> Result<E
         kept.len() + gone.len(),
         HumanBytes(waste.bytes)
     ));
+    if !killed.is_empty() {
+        output::say(&format!(
+            "what was made since the oldest of {} runs that were killed is kept: run them to their end, or give `--keep N`",
+            killed.len()
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The runs that are kept, and the ids of the others. Runs of other selections (`--only`) do not count against each other,
 /// and one that was not finished against none: it is kept as long as the finished ones before it.
-fn divide(history: &History, keep: Option<u32>) -> Result<(Vec<Run>, Vec<String>)> {
+fn divide(runs: Vec<Run>, keep: Option<u32>) -> (Vec<Run>, Vec<String>) {
     let mut counts: BTreeMap<(String, Vec<String>), u32> = BTreeMap::new();
     let (mut kept, mut gone) = (vec![], vec![]);
-    for id in history.ids() {
-        // A record that cannot be read may name what is needed.
-        let run = history.read(&id)?;
+    for run in runs {
         let count = counts.entry((run.experiment.clone(), run.only.clone())).or_default();
         if keep.is_some_and(|most| *count >= most) {
-            gone.push(id);
+            gone.push(run.id);
             continue;
         }
         *count += u32::from(run.is_finished());
         kept.push(run);
     }
-    Ok((kept, gone))
+    (kept, gone)
+}
+
+/// Whether a run that left no record still keeps what was made since it began: not when it was run again, nor when as many of its
+/// experiment as are to be kept were finished since. Where its experiment is not known, any counts.
+fn counts(begun: &Begun, runs: &[Run], keep: Option<u32>) -> bool {
+    let later = runs.iter().filter(|run| run.id > begun.id && run.is_finished());
+    let alike = later.filter(|run| begun.experiment.is_empty() || run.experiment == begun.experiment);
+    let is_old = keep.is_some_and(|most| alike.count() >= most as usize);
+    !is_old && !runs.iter().any(|run| begun.is_done_by(run))
 }

@@ -1,6 +1,6 @@
 //! How it ends for an instance, and what follows from that.
 
-use super::*;
+use super::{super::execute::Death, *};
 
 impl Dispatcher<'_> {
     /// Notes an instance's outputs; gives the instances that wait for nothing any more.
@@ -32,9 +32,10 @@ impl Dispatcher<'_> {
                         }
                         self.succeed(node, outputs)?;
                     }
-                    Err(message) => {
-                        self.try_again(node, if timed_out { self.too_long(node, &message) } else { message })
+                    Err(Failure::Died(death)) if timed_out && death.was_killed => {
+                        self.try_again(node, self.too_long(node, &death));
                     }
+                    Err(failure) => self.try_again(node, failure.to_string()),
                 }
             }
             Message::Asked(node, found) => {
@@ -65,14 +66,10 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// `killed` is what its end looks like from outside; the end of its log comes after the first line.
-    fn too_long(&self, node: NodeIndex, killed: &str) -> String {
+    fn too_long(&self, node: NodeIndex, death: &Death) -> String {
         let most = self.graph[node].needs.timeout.map_or(Duration::ZERO, |Timeout(most)| most);
-        let most = humantime::format_duration(most);
-        let log = killed.find('\n').map_or("", |end| &killed[end..]);
-        format!(
-            "it was ended after its timeout of {most}{log}\nhint: run again to go on from its last checkpoint, or raise `needs.timeout`"
-        )
+        let what = format!("it was ended after its timeout of {}", humantime::format_duration(most));
+        death.told(&what, "run again to go on from its last checkpoint, or raise `needs.timeout`; ")
     }
 
     /// What has failed is tried again as often as it may be; it goes on from its last checkpoint.
@@ -102,7 +99,7 @@ impl Dispatcher<'_> {
     /// An instance that was to run has its result, and those that share its key find it in the store.
     pub(super) fn succeed(&mut self, node: NodeIndex, outputs: BTreeMap<String, Digest>) -> Result<()> {
         let key = self.key(node);
-        self.resolver.made(&self.graph[node], &outputs);
+        self.resolver.earlier().made(&self.graph[node].name, &outputs);
         let mut free = BTreeSet::from_iter(self.finish(node, outputs)?);
         free.extend(self.sharing.remove(&key).into_iter().flat_map(|sharing| sharing.others));
         self.settle(free)

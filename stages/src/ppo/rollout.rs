@@ -89,8 +89,10 @@ pub fn roll_out(
         returns.push(a.iter().zip(&values[i]).map(|(a, v)| a + v).collect());
         advantages.push(a);
     }
-    let mut figures = figures(&episodes, &stats, &log_probs, &reference, &scores, &returns, &values);
-    figures.first_divergence = agreed.map(|agreed| agreed.iter().sum::<usize>() as f32 / agreed.len() as f32);
+    let figures = Figures {
+        first_divergence: agreed.map(|agreed| agreed.iter().sum::<usize>() as f32 / agreed.len() as f32),
+        ..figures(&episodes, &stats, &log_probs, &reference, &scores, &returns, &values)
+    };
     let mut flat = advantages.concat();
     whiten(&mut flat);
     let advantages = split(&flat);

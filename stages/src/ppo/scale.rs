@@ -62,6 +62,7 @@ impl Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reward::Reading;
 
     /// Pays `token` for every token, and for a whole response its length and what its prompt is worth.
     struct Pays {
@@ -71,13 +72,13 @@ mod tests {
     }
 
     impl Reward for Pays {
-        fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
+        fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError> {
             let score = |e: &Episode| {
                 let mut scores = vec![self.token; e.response.len()];
                 scores[e.response.len() - 1] += self.end * (e.response.len() as f32 + e.prompt[0] as f32);
                 scores
             };
-            Ok(episodes.iter().map(score).collect())
+            Ok(episodes.iter().map(score).collect::<Vec<_>>().into())
         }
 
         fn is_scalar(&self) -> bool {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use lm::Model;
 
-use super::{Reward, bradley_terry::batch, terminal};
+use super::{Reading, Reward, bradley_terry::batch, terminal};
 use crate::{contract::StageError, episode::Episode};
 
 pub struct Binary {
@@ -18,9 +18,10 @@ pub fn rows(e: &Episode) -> Range<usize> {
 }
 
 impl Reward for Binary {
-    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
+    fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError> {
         let scores = self.model.scalars(&batch(episodes, rows))?;
-        Ok(scores.into_iter().zip(episodes).map(|(s, e)| terminal(s, &e.response)).collect())
+        let scores = scores.into_iter().zip(episodes).map(|(s, e)| terminal(s, &e.response));
+        Ok(scores.collect::<Vec<_>>().into())
     }
 
     fn is_scalar(&self) -> bool {

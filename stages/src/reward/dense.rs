@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use lm::Model;
 
-use super::{Reward, bradley_terry::batch};
+use super::{Reading, Reward, bradley_terry::batch};
 use crate::{contract::StageError, episode::Episode, text::per_response};
 
 pub struct Dense {
@@ -18,9 +18,9 @@ pub fn rows(e: &Episode) -> Range<usize> {
 }
 
 impl Reward for Dense {
-    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
+    fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError> {
         let scalars = self.model.scalars(&batch(episodes, rows))?;
-        Ok(per_response(&scalars, episodes.iter().map(|e| e.response.len())))
+        Ok(per_response(&scalars, episodes.iter().map(|e| e.response.len())).into())
     }
 
     fn is_scalar(&self) -> bool {

@@ -21,12 +21,12 @@ pub use recipe::{Objective, Recipe};
 
 /// Scores responses.
 pub trait Reward {
-    /// One score for each token of each response.
-    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError>;
+    /// What it says of responses.
+    fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError>;
 
-    /// The same, with what else the reward model says.
-    fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError> {
-        Ok(Reading { scores: self.scores(episodes)?, agreed: None })
+    /// One score for each token of each response.
+    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
+        Ok(self.read(episodes)?.scores)
     }
 
     /// Whether the reward is one number at the last token, known only up to a constant: then PPO takes the
@@ -41,6 +41,12 @@ pub struct Reading {
     /// How many tokens of each response stand before the first that the reward model would not write; none where it writes
     /// nothing.
     pub agreed: Option<Vec<usize>>,
+}
+
+impl From<Vec<Vec<f32>>> for Reading {
+    fn from(scores: Vec<Vec<f32>>) -> Self {
+        Self { scores, agreed: None }
+    }
 }
 
 /// The trained reward model in a folder, to score with.

@@ -39,10 +39,6 @@ impl Sequence {
 }
 
 impl Reward for Sequence {
-    fn scores(&self, episodes: &[Episode]) -> Result<Vec<Vec<f32>>, StageError> {
-        Ok(self.read(episodes)?.scores)
-    }
-
     fn read(&self, episodes: &[Episode]) -> Result<Reading, StageError> {
         let stats = self.stats(episodes)?;
         let read = || stats.iter().zip(episodes);

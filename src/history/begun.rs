@@ -1,0 +1,125 @@
+//! Notes of runs that have begun: a run that is killed leaves no record, and what it needs and made shall not be taken for
+//! nobody's.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    record::Run,
+    runs::{History, LARGEST, time_of},
+};
+use crate::{files, key::Digest};
+
+/// The first line of `runs/<id>.begun`: what is known of a run when it begins. The lines after it are the keys of its instances,
+/// each before anything is made for it. The file is there until the run's record is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    pub id: String,
+    pub experiment: String,
+    pub profile: Option<String>,
+    pub set: Vec<String>,
+    pub only: Vec<String>,
+    /// The experiment with its profile and overrides merged.
+    pub resolved: Value,
+    /// Seconds since 1970, by the clock: not what the id says where that has gone back.
+    pub started: u64,
+    #[serde(skip)]
+    pub keys: BTreeSet<Digest>,
+}
+
+impl Begun {
+    /// As a note says. What cannot be read was killed early, or by a power cut: when it began its name says.
+    fn read(id: &str, note: &[u8]) -> Self {
+        let (first, rest) = note.split_at(note.iter().position(|byte| *byte == b'\n').unwrap_or(note.len()));
+        let begun = serde_json::from_slice(first).ok().filter(|begun: &Self| begun.id == id);
+        let started = time_of(id).map_or(0, |time| time.and_utc().timestamp().max(0).unsigned_abs());
+        let unknown = || Self { id: id.into(), started, ..Self::default() };
+        let keys = String::from_utf8_lossy(rest)
+            .lines()
+            .filter_map(|line| Digest::try_from(line.to_string()).ok())
+            .collect();
+        Self { keys, ..begun.unwrap_or_else(unknown) }
+    }
+
+    /// Whether a run that began later was told to do the same, or more. It has looked up all that this one made.
+    pub fn is_done_by(&self, run: &Run) -> bool {
+        let same = run.experiment == self.experiment && run.resolved == self.resolved;
+        same && run.id > self.id && (run.only.is_empty() || run.only == self.only)
+    }
+}
+
+/// A run's note while it is written. There is none before there is a key to note.
+pub struct Note<'a> {
+    history: &'a History,
+    begun: Begun,
+    file: RefCell<Option<File>>,
+}
+
+impl<'a> Note<'a> {
+    pub fn new(history: &'a History, begun: Begun) -> Self {
+        Self { history, begun, file: RefCell::default() }
+    }
+
+    /// Notes keys.
+    ///
+    /// # Errors
+    /// If the cache cannot be written.
+    pub fn add(&self, keys: &[Digest]) -> io::Result<()> {
+        let mut file = self.file.borrow_mut();
+        let is_new = file.is_none();
+        let file = match &mut *file {
+            Some(file) => file,
+            none => none.insert(self.history.begin(&self.begun)?),
+        };
+        let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
+        file.write_all(lines.as_bytes())?;
+        // On the disk before anything that is made; later keys go with what is synced for each result.
+        if is_new { file.sync_all() } else { Ok(()) }
+    }
+}
+
+impl History {
+    fn begin(&self, begun: &Begun) -> io::Result<File> {
+        fs::create_dir_all(&self.folder)?;
+        let path = self.begun(&begun.id);
+        files::make_way_for_file(&path)?;
+        let mut file = File::create(path)?;
+        file.write_all(&[serde_json::to_vec(begun)?, b"\n".to_vec()].concat())?;
+        Ok(file)
+    }
+
+    /// Removes a run's note, if it left one.
+    pub fn take_back(&self, id: &str) {
+        let _ = files::delete(&self.begun(id));
+    }
+
+    /// Forgets a run that left no record.
+    pub fn forget(&self, begun: &Begun) {
+        self.take_back(&begun.id);
+        if fs::metadata(self.path(&begun.id)).is_ok_and(|meta| meta.len() == 0) {
+            let _ = fs::remove_file(self.path(&begun.id));
+        }
+    }
+
+    /// The runs that have begun and left no record: killed, or still running. The newest first.
+    pub fn unrecorded(&self) -> Vec<Begun> {
+        let recorded: BTreeSet<String> = self.ids().into_iter().collect();
+        // An empty record is one that was not waited for, and did not reach the disk; or it was cut.
+        let all: BTreeSet<String> =
+            [".begun", ".json"].iter().flat_map(|end| self.files(end, |_| true)).collect();
+        let left = all.iter().rev().filter(|id| !recorded.contains(*id) && time_of(id).is_some());
+        left.map(|id| Begun::read(id, &files::read(&self.begun(id), LARGEST).unwrap_or_default())).collect()
+    }
+
+    fn begun(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.begun"))
+    }
+}
