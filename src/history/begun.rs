@@ -49,10 +49,14 @@ impl Begun {
         Self { keys, ..begun.unwrap_or_else(unknown) }
     }
 
-    /// Whether a run that began later was told to do the same, or more. It has looked up all that this one made.
+    /// Whether a run that began later did the same, or more: its record names all that this one needs.
     pub fn is_done_by(&self, run: &Run) -> bool {
         let same = run.experiment == self.experiment && run.resolved == self.resolved;
-        same && run.id > self.id && (run.only.is_empty() || run.only == self.only)
+        let same = same && (run.only.is_empty() || run.only == self.only);
+        let named =
+            || run.instances.iter().filter_map(|outcome| outcome.key.as_ref()).collect::<BTreeSet<_>>();
+        same && run.id > self.id
+            && (run.is_finished() || self.keys.iter().collect::<BTreeSet<_>>().is_subset(&named()))
     }
 }
 
