@@ -27,6 +27,7 @@ macro_rules! refuse {
 const SAME: (&str, &str) = ("", "");
 
 refuse!(unknown_key_at_the_top, ("axes:", "axess:"), &[]);
+refuse!(a_name_that_reports_keep, ("name: tiny", "name: published"), &[]);
 refuse!(unknown_key_of_a_stage, ("    over: [seed]", "    ovr: [seed]"), &[]);
 refuse!(unknown_stage_kind, ("uses: sft", "uses: stf"), &[]);
 refuse!(unknown_axis, ("over: [seed]", "over: [sede]"), &[]);

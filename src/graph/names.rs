@@ -7,6 +7,9 @@ use crate::{
     experiment::{Document, Experiment},
 };
 
+/// Beside the folders of experiments: what is kept in a repository, where no run writes.
+const PUBLISHED: &str = "published";
+
 /// Checks the names of the experiment, its stages, its axes and their values.
 ///
 /// # Errors
@@ -25,6 +28,11 @@ pub fn check_names(experiment: &Experiment, document: &Document) -> Result<()> {
     };
     let name = plain(&["name"], "the experiment's name", &experiment.name, "-_.");
     name.map_err(|e| e.at(document.place(&["name"])))?;
+    if experiment.name == PUBLISHED {
+        return Err(Error::experiment(format!("the reports folder keeps `{PUBLISHED}` for itself"))
+            .at(document.place(&["name"]))
+            .hint("give the experiment another name"));
+    }
     for stage in experiment.stages.keys() {
         plain(&["stages", stage], "a stage's name", stage, "-_")?;
     }
