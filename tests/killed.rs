@@ -36,6 +36,7 @@ fn what_a_killed_run_has_made_stays_until_it_is_done() {
     let lab = Lab::new(TINY);
     lab.run(&["--only", "data"]);
     let steps = "stages.sft.with.training.steps=4000";
+    let gc = |keep: &[&str]| lab.call(&[&["cache", "gc", "--json"], keep].concat()).json_whole();
     let other = ["--only", "sft", "--set", steps, "--set", "stages.data.with.demonstrations=301"];
     killed(&lab, steps);
     lab.call(&["cache", "gc"]);
@@ -62,8 +63,10 @@ fn what_a_killed_run_has_made_stays_until_it_is_done() {
     run.wait().unwrap();
     assert_eq!(lab.call(&["cache", "gc", "--json"]).json_whole()["results"], serde_json::json!([]));
     lab.run(&["--only", "data"]);
+    let gone = gc(&["--keep", "1"]);
+    assert_eq!((gone["results"].as_array().unwrap().len(), &gone["killed_runs"]), (0, &1.into()), "{gone}");
     lab.run(&["--only", "sft", "--set", steps]);
-    let gone = lab.call(&["cache", "gc", "--keep", "1", "--json"]).json_whole();
+    let gone = gc(&["--keep", "1"]);
     assert_eq!((gone["results"].as_array().unwrap().len(), &gone["killed_runs"]), (1, &0.into()));
 }
 
@@ -103,11 +106,14 @@ fn a_note_beside_a_record_is_nothing_and_one_of_an_unknown_run_goes() {
     assert!(!lab.call(&["runs"]).stdout.contains("killed"));
     lab.call(&["cache", "gc"]);
     assert!(!note.exists());
-    // Whatever it was, as many runs as are kept were finished since.
+    // Whatever it was, as many whole runs as are kept were finished since.
     let unknown = runs.join("20200101T000000000Z-00000000.begun");
     fs::write(&unknown, "").unwrap();
     lab.call(&["cache", "gc"]);
     assert!(unknown.exists() && lab.call(&["runs"]).stdout.contains("killed, or still running"));
+    lab.call(&["cache", "gc", "--keep", "1"]);
+    assert!(unknown.exists(), "only a part was finished since");
+    lab.run(&[]);
     lab.call(&["cache", "gc", "--keep", "1"]);
     assert!(!unknown.exists());
 }

@@ -68,7 +68,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
         let Err(e) = note.add(keys) else { return };
         if !warned.replace(true) {
             tracing::warn!(
-                "if this run is killed, `cache gc` takes what it made: no note of it could be written: {e}"
+                "if this run is killed, `cache gc` may take what it found: its note could not be written: {e}"
             );
         }
     };
@@ -113,7 +113,6 @@ fn begun(options: &ExperimentOptions, setup: &Setup, id: &str, started: Duration
         profile: options.profile.clone(),
         set: options.set.clone(),
         only: options.only.clone(),
-        resolved: setup.resolved.clone(),
         started: started.as_secs(),
         ..Begun::default()
     }

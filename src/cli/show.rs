@@ -158,17 +158,12 @@ fn made(run: &Run, store: &Store, record: Record, registry: &Registry) -> Result
 /// # Errors
 /// If it has changed on disk, or cannot be read.
 pub(super) fn metrics(stored: &Stored, store: &Store, registry: &Registry) -> io::Result<Metrics> {
-    // A folder is a model or a dataset, and no table.
-    if store.object(&stored.content).is_dir() {
-        Ok(Metrics::new())
-    } else {
-        registry.metrics(&store.sound_object(&stored.content)?)
-    }
+    registry.metrics(&store.sound_object(&stored.content)?)
 }
 
 /// That error, in words.
 pub(super) fn unreadable(instance: &str, output: &str, e: io::Error) -> Error {
-    Error::io(format!("cannot read the metrics in `{output}` of `{instance}`"))(e)
+    Error::io(format!("cannot read the output `{output}` of `{instance}`"))(e)
         .hint("`pipeline cache verify --repair` sets aside what is damaged, and the next run makes it again")
 }
 

@@ -10,7 +10,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{
     record::Run,
@@ -27,8 +26,6 @@ pub struct Begun {
     pub profile: Option<String>,
     pub set: Vec<String>,
     pub only: Vec<String>,
-    /// The experiment with its profile and overrides merged.
-    pub resolved: Value,
     /// Seconds since 1970, by the clock: not what the id says where that has gone back.
     pub started: u64,
     #[serde(skip)]
@@ -49,14 +46,10 @@ impl Begun {
         Self { keys, ..begun.unwrap_or_else(unknown) }
     }
 
-    /// Whether a run that began later did the same, or more: its record names all that this one needs.
+    /// Whether the record of a run that began later names all that this one needs.
     pub fn is_done_by(&self, run: &Run) -> bool {
-        let same = run.experiment == self.experiment && run.resolved == self.resolved;
-        let same = same && (run.only.is_empty() || run.only == self.only);
-        let named =
-            || run.instances.iter().filter_map(|outcome| outcome.key.as_ref()).collect::<BTreeSet<_>>();
-        same && run.id > self.id
-            && (run.is_finished() || self.keys.iter().collect::<BTreeSet<_>>().is_subset(&named()))
+        let named = || run.instances.iter().filter_map(|outcome| outcome.key.clone()).collect();
+        run.id > self.id && !self.keys.is_empty() && self.keys.is_subset(&named())
     }
 }
 
@@ -64,29 +57,36 @@ impl Begun {
 pub struct Note<'a> {
     history: &'a History,
     begun: Begun,
+    keys: RefCell<Vec<Digest>>,
+    /// None where it must be written anew, with all keys.
     file: RefCell<Option<File>>,
 }
 
 impl<'a> Note<'a> {
     pub fn new(history: &'a History, begun: Begun) -> Self {
-        Self { history, begun, file: RefCell::default() }
+        Self { history, begun, keys: RefCell::default(), file: RefCell::default() }
     }
 
     /// Notes keys.
     ///
     /// # Errors
-    /// If the cache cannot be written.
+    /// If the cache cannot be written: the next call tries again, with these, too.
     pub fn add(&self, keys: &[Digest]) -> io::Result<()> {
-        let mut file = self.file.borrow_mut();
-        let is_new = file.is_none();
-        let file = match &mut *file {
-            Some(file) => file,
-            none => none.insert(self.history.begin(&self.begun)?),
+        let mut all = self.keys.borrow_mut();
+        all.extend_from_slice(keys);
+        let lines =
+            |keys: &[Digest]| keys.iter().map(|key| format!("{key}\n")).collect::<String>().into_bytes();
+        let mut open = self.file.borrow_mut();
+        let written = match open.take() {
+            Some(mut file) => file.write_all(&lines(keys)).map(|()| file),
+            None => self.history.begin(&self.begun).and_then(|mut file| {
+                file.write_all(&lines(&all))?;
+                // On the disk before anything that is made; later keys go with what is synced for each result.
+                file.sync_all().map(|()| file)
+            }),
         };
-        let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
-        file.write_all(lines.as_bytes())?;
-        // On the disk before anything that is made; later keys go with what is synced for each result.
-        if is_new { file.sync_all() } else { Ok(()) }
+        *open = Some(written?);
+        Ok(())
     }
 }
 
@@ -125,5 +125,35 @@ impl History {
 
     fn begun(&self, id: &str) -> PathBuf {
         self.folder.join(format!("{id}.begun"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_could_not_be_written_is_written_whole_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::new(folder.path());
+        let id = "20261128T005745123Z-1c9f2a07";
+        let note = Note::new(&history, Begun { id: id.into(), started: 7, ..Begun::default() });
+        let [a, b, c] = [b"a", b"b", b"c"].map(|bytes| Digest::from(blake3::hash(bytes)));
+        fs::write(folder.path().join("runs"), "in the way").unwrap();
+        assert!(note.add(std::slice::from_ref(&a)).is_err());
+        fs::remove_file(folder.path().join("runs")).unwrap();
+        note.add(std::slice::from_ref(&b)).unwrap();
+        note.add(std::slice::from_ref(&c)).unwrap();
+        let [found] = history.unrecorded().try_into().unwrap();
+        assert_eq!((found.started, &found.keys), (7, &BTreeSet::from([a, b, c])));
+        // Of one that a power cut has torn the whole lines are left.
+        let bytes = fs::read(history.begun(id)).unwrap();
+        fs::write(history.begun(id), &bytes[..bytes.len() - 30]).unwrap();
+        assert_eq!(history.unrecorded()[0].keys.len(), 2);
+        fs::write(history.begun(id), "").unwrap();
+        let [found] = history.unrecorded().try_into().unwrap();
+        assert_eq!((found.id.as_str(), found.started), (id, 1795827465));
+        history.forget(&found);
+        assert!(history.unrecorded().is_empty());
     }
 }

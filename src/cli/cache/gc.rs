@@ -55,7 +55,7 @@ pub fn run(options: &CacheOptions, keep: Option<u32>, dry_run: bool) -> Result<E
     ));
     if !killed.is_empty() {
         output::say(&format!(
-            "what was made since the oldest of {} runs that were killed is kept: run them to their end, or give `--keep N`",
+            "what {} runs need that were killed, or still run, is kept: run them to their end, or give `--keep N`",
             killed.len()
         ));
     }
@@ -65,10 +65,11 @@ pub fn run(options: &CacheOptions, keep: Option<u32>, dry_run: bool) -> Result<E
 /// The runs that are kept, and the ids of the others. Runs of other selections (`--only`) do not count against each other,
 /// and one that was not finished against none: it is kept as long as the finished ones before it.
 fn divide(runs: Vec<Run>, keep: Option<u32>) -> (Vec<Run>, Vec<String>) {
-    let mut counts: BTreeMap<(String, Vec<String>), u32> = BTreeMap::new();
+    let mut counts: BTreeMap<(String, BTreeSet<String>), u32> = BTreeMap::new();
     let (mut kept, mut gone) = (vec![], vec![]);
     for run in runs {
-        let count = counts.entry((run.experiment.clone(), run.only.clone())).or_default();
+        let selection = run.only.iter().cloned().collect();
+        let count = counts.entry((run.experiment.clone(), selection)).or_default();
         if keep.is_some_and(|most| *count >= most) {
             gone.push(run.id);
             continue;
@@ -79,11 +80,16 @@ fn divide(runs: Vec<Run>, keep: Option<u32>) -> (Vec<Run>, Vec<String>) {
     (kept, gone)
 }
 
-/// Whether a run that left no record still keeps what was made since it began: not when it was run again, nor when as many of its
-/// experiment as are to be kept were finished since. Where its experiment is not known, any counts.
+/// Whether a run that left no record still keeps what it needs and what was made since it began: not when a later record names all
+/// of it, nor when as many runs as are to be kept were finished since, of the same selection; of any whole experiment where its
+/// own is not known.
 fn counts(begun: &Begun, runs: &[Run], keep: Option<u32>) -> bool {
     let later = runs.iter().filter(|run| run.id > begun.id && run.is_finished());
-    let alike = later.filter(|run| begun.experiment.is_empty() || run.experiment == begun.experiment);
+    let selection = |only: &[String]| only.iter().cloned().collect::<BTreeSet<String>>();
+    let alike = later.filter(|run| {
+        let same = begun.experiment.is_empty() || run.experiment == begun.experiment;
+        same && selection(&run.only) == selection(&begun.only)
+    });
     let is_old = keep.is_some_and(|most| alike.count() >= most as usize);
     !is_old && !runs.iter().any(|run| begun.is_done_by(run))
 }
