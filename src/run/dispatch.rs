@@ -11,7 +11,7 @@ use petgraph::{Direction::Outgoing, graph::NodeIndex};
 use stages::contract::{Artifact, Progress};
 
 use super::{
-    execute::{Failure, Handle, Job, Launcher, Success, execute},
+    execute::{Death, Failure, Handle, Job, Launcher, Success, execute},
     manifest::Manifest,
     outcome::{End, Outcome, Summary},
     publish::{can_publish, publish},

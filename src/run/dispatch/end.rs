@@ -1,6 +1,6 @@
 //! How it ends for an instance, and what follows from that.
 
-use super::{super::execute::Death, *};
+use super::*;
 
 impl Dispatcher<'_> {
     /// Notes an instance's outputs; gives the instances that wait for nothing any more.
