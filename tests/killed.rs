@@ -2,20 +2,17 @@
 
 mod common;
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::Command,
-    thread::sleep,
-    time::{Duration, Instant},
+use std::{fs, path::PathBuf};
+
+use common::{
+    Lab, TINY,
+    chaos::{signal, wait_for},
+    files, sealed,
 };
 
-use common::{Lab, TINY, files, sealed};
-
-/// A run that is killed with a result finished and a stage with a checkpoint; how many steps that has.
+/// Kills a run of `sft` as soon as it has a checkpoint; `steps` says how long that would train.
 fn killed(lab: &Lab, steps: &str) {
     let mut run = lab.command(&["run", "--only", "sft", "--set", steps]).spawn().unwrap();
-    let begun = Instant::now();
     let within = |folder: PathBuf| {
         fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
     };
@@ -23,10 +20,10 @@ fn killed(lab: &Lab, steps: &str) {
         let mut all = within(lab.path("cache/work")).flat_map(|work| within(work.join("checkpoints")));
         all.any(|checkpoint| !checkpoint.ends_with("draft"))
     };
-    while !has_checkpoint() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "there is no checkpoint");
+    wait_for("a checkpoint", || {
         assert!(run.try_wait().unwrap().is_none(), "the run has ended");
-    }
+        has_checkpoint().then_some(())
+    });
     run.kill().unwrap();
     run.wait().unwrap();
 }
@@ -50,15 +47,7 @@ fn what_a_killed_run_has_made_stays_until_it_is_done() {
 
     // One whose experiment is never finished: with `--keep` it goes when all that is kept is younger.
     let mut run = lab.command(&[&["run"], &other[..]].concat()).spawn().unwrap();
-    let begun = Instant::now();
-    let results = || {
-        fs::read_dir(lab.path("cache/results"))
-            .unwrap()
-            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
-    };
-    while results().filter(|name| name.ends_with(".json")).count() < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "no result");
-    }
+    wait_for("a result", || (lab.results() >= 3).then_some(()));
     run.kill().unwrap();
     run.wait().unwrap();
     assert_eq!(lab.call(&["cache", "gc", "--json"]).json_whole()["results"], serde_json::json!([]));
@@ -137,11 +126,7 @@ fn what_a_killed_run_took_from_others_stays() {
         )
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while fs::read_dir(lab.path("cache/work")).map_or(0, Iterator::count) == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the run does not start");
-        sleep(Duration::from_millis(5));
-    }
+    wait_for("a stage", || fs::read_dir(lab.path("cache/work")).ok()?.next()?.ok());
     run.kill().unwrap();
     run.wait().unwrap();
     assert_eq!(lab.call(&["cache", "gc", "--json"]).json_whole()["results"], serde_json::json!([]));
@@ -155,18 +140,13 @@ fn nothing_is_removed_under_a_run() {
         .command(&["run", "--only", "sft", "--set", "stages.sft.with.training.steps=20000"])
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while fs::read_dir(lab.path("cache/work")).map_or(0, Iterator::count) == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the run does not start");
-        sleep(Duration::from_millis(20));
-    }
+    wait_for("a stage", || fs::read_dir(lab.path("cache/work")).ok()?.next()?.ok());
     for arguments in [&["cache", "gc"][..], &["cache", "verify", "--repair"]] {
         let ran = lab.try_call(arguments);
         assert!(ran.code == Some(3) && ran.stderr.contains("a run uses the cache"), "{}", ran.stderr);
     }
     lab.call(&["cache", "verify"]);
-    let interrupt = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
+    assert!(signal(run.id(), "-INT"));
     assert_eq!(run.wait().unwrap().code(), Some(130));
     lab.call(&["cache", "gc"]);
     let is_left = || lab.path("cache/work").read_dir().unwrap().any(|_| true);

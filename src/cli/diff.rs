@@ -108,14 +108,16 @@ impl Diff {
                 continue;
             }
             let (mut reasons, mut outputs) = (vec![], None);
-            if let (Some(a), Some(b)) = (record(old), record(new)) {
+            let records = [record(old), record(new)];
+            let is_gone = |o: &Outcome, record: &Option<Record>| o.result().is_some() && record.is_none();
+            let gone = is_gone(old, &records[0]) || is_gone(new, &records[1]);
+            if let [Some(a), Some(b)] = records {
                 reasons = b.key.differences(&a.key, &known);
                 let differing = differing(&a, &b);
                 moved.extend(moves(&new.instance, [&a, &b], &differing, store, registry)?);
                 outputs = Some(differing);
             }
-            let is_gone = |o: &Outcome| o.result().is_some() && record(o).is_none();
-            if is_gone(old) || is_gone(new) {
+            if gone {
                 reasons.push("its result is gone or damaged".into());
             }
             let (before, after) = (old.state.word(), new.state.word());

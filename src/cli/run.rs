@@ -82,10 +82,7 @@ pub fn run(options: &RunOptions, registry: &Registry, logs: &Logs) -> Result<Exi
     let record = record(&options.experiment, &setup, id, started, git, &summary, instances);
     // Results are what counts: a run whose record cannot be written has not failed.
     let made_nothing = summary.cached - summary.fetched == summary.total;
-    let written = history
-        .write(&record, !made_nothing)
-        .map(|()| history.take_back(&record.id))
-        .map_err(|e| tracing::warn!("{e}"));
+    let written = history.write(&record, !made_nothing).map_err(|e| tracing::warn!("{e}"));
     if options.json {
         let (experiment, run) = (&setup.experiment.name, written.is_ok().then_some(record.id.as_str()));
         output::json_line(&Last { experiment, run, summary: &summary, reports })?;

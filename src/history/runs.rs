@@ -125,7 +125,7 @@ impl History {
         Self { folder: root.join("runs") }
     }
 
-    /// Writes a run's record whole or not at all. It need not be on the disk before this returns where nothing is lost with it:
+    /// Writes a run's record whole or not at all, and takes back its note. It need not be on the disk before this returns where nothing is lost with it:
     /// then `is_awaited` is false, and a power cut can leave an empty file.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl History {
             draft.persist_noclobber(&path).map_err(|e| e.error)?;
             if is_awaited { fs::File::open(&self.folder)?.sync_all() } else { Ok(()) }
         };
-        write().map_err(|e: io::Error| {
+        write().map(|()| self.take_back(&run.id)).map_err(|e: io::Error| {
             Error::io(format!("cannot write the run's record `{}`", path.display()))(e)
                 .hint("no result is lost; name another folder with `--cache DIR`, or make room in this one")
         })

@@ -160,9 +160,10 @@ impl Lab {
         plan.filter(|(_, (state, _))| state != "hit").map(|(name, _)| name).collect()
     }
 
-    /// How many results the cache has.
+    /// How many results the cache has; what is being written is none.
     pub fn results(&self) -> usize {
-        fs::read_dir(self.path("cache/results")).map_or(0, Iterator::count)
+        let entries = fs::read_dir(self.path("cache/results")).into_iter().flatten();
+        entries.filter(|entry| entry.as_ref().is_ok_and(|e| e.path().extension().is_some())).count()
     }
 }
 

@@ -68,8 +68,7 @@ fn divide(runs: Vec<Run>, keep: Option<u32>) -> (Vec<Run>, Vec<String>) {
     let mut counts: BTreeMap<(String, BTreeSet<String>), u32> = BTreeMap::new();
     let (mut kept, mut gone) = (vec![], vec![]);
     for run in runs {
-        let selection = run.only.iter().cloned().collect();
-        let count = counts.entry((run.experiment.clone(), selection)).or_default();
+        let count = counts.entry((run.experiment.clone(), selection(&run.only))).or_default();
         if keep.is_some_and(|most| *count >= most) {
             gone.push(run.id);
             continue;
@@ -80,12 +79,16 @@ fn divide(runs: Vec<Run>, keep: Option<u32>) -> (Vec<Run>, Vec<String>) {
     (kept, gone)
 }
 
+/// What `--only` names, in whatever order.
+fn selection(only: &[String]) -> BTreeSet<String> {
+    only.iter().cloned().collect()
+}
+
 /// Whether a run that left no record still keeps what it needs and what was made since it began: not when a later record names all
 /// of it, nor when as many runs as are to be kept were finished since, of the same selection; of any whole experiment where its
 /// own is not known.
 fn counts(begun: &Begun, runs: &[Run], keep: Option<u32>) -> bool {
     let later = runs.iter().filter(|run| run.id > begun.id && run.is_finished());
-    let selection = |only: &[String]| only.iter().cloned().collect::<BTreeSet<String>>();
     let alike = later.filter(|run| {
         let same = begun.experiment.is_empty() || run.experiment == begun.experiment;
         same && selection(&run.only) == selection(&begun.only)
