@@ -25,15 +25,25 @@ impl<O: Ops> Clone for Decoder<O> {
     }
 }
 
-/// The parameters of one layer.
-pub(crate) struct Layer<'a, D: dfdx::prelude::Storage<f32>> {
-    pub attention_norm: &'a Matrix<D>,
-    pub qkv: &'a Matrix<D>,
-    pub output: &'a Matrix<D>,
-    pub mlp_norm: &'a Matrix<D>,
-    pub gate_up: &'a Matrix<D>,
-    pub down: &'a Matrix<D>,
+/// A decoder whose matrices are laid out for products: what runs. Made for one step or one call.
+pub(crate) struct Ready<'a, O: Ops> {
+    pub decoder: &'a Decoder<O>,
+    /// Those of the layers, and that of the language-model head.
+    pub weights: Vec<O::Weight>,
 }
+
+/// The parameters of one layer.
+pub(crate) struct Layer<'a, O: Ops> {
+    pub attention_norm: &'a Matrix<O::Device>,
+    pub qkv: &'a O::Weight,
+    pub output: &'a O::Weight,
+    pub mlp_norm: &'a Matrix<O::Device>,
+    pub gate_up: &'a O::Weight,
+    pub down: &'a O::Weight,
+}
+
+/// Matrices of a layer.
+const MATRICES: usize = 4;
 
 impl<O: Ops> Decoder<O> {
     /// This decoder for other operations, still without parameters.
@@ -63,16 +73,19 @@ impl<O: Ops> Decoder<O> {
         &self.parameters[0]
     }
 
-    pub fn layers(&self) -> impl ExactSizeIterator<Item = Layer<'_, O::Device>> {
-        let all = &self.parameters[1..][..PER_LAYER * self.config.num_hidden_layers];
-        all.chunks_exact(PER_LAYER).map(|p| Layer {
-            attention_norm: &p[0],
-            qkv: &p[1],
-            output: &p[2],
-            mlp_norm: &p[3],
-            gate_up: &p[4],
-            down: &p[5],
-        })
+    pub fn ready(&self) -> Ready<'_, O> {
+        let mut matrices = vec![];
+        for p in self.layers() {
+            matrices.extend([&p[1], &p[2], &p[4], &p[5]]);
+        }
+        if self.head == Head::Lm {
+            matrices.push(self.after_norm().first().unwrap_or(self.embedding()));
+        }
+        Ready { decoder: self, weights: O::weights(&matrices) }
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &[Matrix<O::Device>]> {
+        self.parameters[1..][..PER_LAYER * self.config.num_hidden_layers].chunks_exact(PER_LAYER)
     }
 
     pub fn norm(&self) -> &Matrix<O::Device> {
@@ -82,25 +95,40 @@ impl<O: Ops> Decoder<O> {
     fn after_norm(&self) -> &[Matrix<O::Device>] {
         &self.parameters[2 + PER_LAYER * self.config.num_hidden_layers..]
     }
+}
 
-    /// The matrix that gives logits; for a decoder with a language-model head.
-    pub fn unembedding(&self) -> &Matrix<O::Device> {
-        self.after_norm().first().unwrap_or(self.embedding())
+impl<O: Ops> Ready<'_, O> {
+    pub fn layers(&self) -> impl Iterator<Item = Layer<'_, O>> {
+        self.decoder.layers().zip(self.weights.chunks_exact(MATRICES)).map(|(p, w)| Layer {
+            attention_norm: &p[0],
+            qkv: &w[0],
+            output: &w[1],
+            mlp_norm: &p[3],
+            gate_up: &w[2],
+            down: &w[3],
+        })
+    }
+
+    /// What gives logits; for a decoder with a language-model head.
+    pub fn unembedding(&self) -> &O::Weight {
+        &self.weights[MATRICES * self.decoder.config.num_hidden_layers]
     }
 
     /// The last hidden states, normalized, of the rows of the batch: `[rows, hidden_size]`.
     pub fn hidden<T: Tape<f32, O::Device>>(&self, batch: &Packed, tape: T) -> Matrix<O::Device, T> {
-        let eps = self.config.rms_norm_eps;
+        let Decoder { config, rope, .. } = self.decoder;
+        let eps = config.rms_norm_eps;
         let attention = Arc::new(Attention {
-            heads: self.config.num_attention_heads,
-            key_value_heads: self.config.num_key_value_heads,
-            head_dim: self.config.head_dim,
-            rope: self.rope.clone(),
+            heads: config.num_attention_heads,
+            key_value_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            rope: rope.clone(),
             starts: batch.starts.clone(),
         });
-        let plan = O::plan(self.embedding().device(), &attention);
-        let mut x = O::embedding(self.embedding(), &batch.tokens, self.config.embedding_scale(), tape);
-        let last = self.config.num_hidden_layers - 1;
+        let embedding = self.decoder.embedding();
+        let plan = O::plan(embedding.device(), &attention);
+        let mut x = O::embedding(embedding, &batch.tokens, config.embedding_scale(), tape);
+        let last = config.num_hidden_layers - 1;
         for (index, layer) in self.layers().enumerate() {
             let h = O::rms_norm(x.retaped::<T>(), layer.attention_norm, eps);
             let mut h = O::attend(O::linear(h, layer.qkv, None), &plan);
@@ -111,19 +139,20 @@ impl<O: Ops> Decoder<O> {
             }
             x = self.after_attention(&layer, h, x);
         }
-        O::rms_norm(x, self.norm(), eps)
+        O::rms_norm(x, self.decoder.norm(), eps)
     }
 
     /// The rest of a layer: `h` is what was attended to, `x` the residual stream.
     pub fn after_attention<T: Tape<f32, O::Device>>(
         &self,
-        layer: &Layer<O::Device>,
+        layer: &Layer<O>,
         h: Matrix<O::Device, T>,
         x: Matrix<O::Device, T>,
     ) -> Matrix<O::Device, T> {
+        let config = &self.decoder.config;
         let x = O::linear(h, layer.output, Some(x));
-        let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, self.config.rms_norm_eps);
-        let h = O::gated(O::linear(h, layer.gate_up, None), self.config.gate());
+        let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, config.rms_norm_eps);
+        let h = O::gated(O::linear(h, layer.gate_up, None), config.gate());
         O::linear(h, layer.down, Some(x))
     }
 
@@ -131,7 +160,7 @@ impl<O: Ops> Decoder<O> {
     /// operations of `O` is on the tape: `backend/host.rs` relies on it.
     pub fn outputs<T: Tape<f32, O::Device>>(&self, batch: &Packed, tape: T) -> Vector<O::Device, T> {
         let x = self.hidden(batch, tape);
-        match (self.head, self.after_norm()) {
+        match (self.decoder.head, self.decoder.after_norm()) {
             (Head::Scalar, [weight, bias]) => O::scalar_head(x, weight, bias),
             _ => O::linear_log_prob(x, self.unembedding(), &batch.targets),
         }

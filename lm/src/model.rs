@@ -3,7 +3,7 @@
 use crate::backend::{Backend, Cpu, Engine};
 use crate::batch::{Batch, Packed};
 use crate::config::{Config, Head};
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Ready};
 use crate::error::{Error, Result};
 use crate::ops::{
     kernels,
@@ -117,23 +117,21 @@ impl<B: Backend> Model<B> {
     /// not depend on the rest of the batch, and equals what [`crate::Trainer`] hands to the loss, bit by bit.
     pub fn log_probs(&self, batch: &Batch) -> Result<Vec<f32>> {
         self.need(Head::Lm, "log_probs")?;
-        self.by_part(batch, |decoder, part| B::Engine::read(&decoder.outputs(part, NoneTape)).into_owned())
+        self.by_part(batch, |ready, part| B::Engine::read(&ready.outputs(part, NoneTape)).into_owned())
     }
 
     /// The scalar head's value at each row.
     pub fn scalars(&self, batch: &Batch) -> Result<Vec<f32>> {
         self.need(Head::Scalar, "scalars")?;
-        self.by_part(batch, |decoder, part| B::Engine::read(&decoder.outputs(part, NoneTape)).into_owned())
+        self.by_part(batch, |ready, part| B::Engine::read(&ready.outputs(part, NoneTape)).into_owned())
     }
 
     /// For each row the log-probability of the token that follows, and the shape of the distribution.
     pub fn token_stats(&self, batch: &Batch) -> Result<Vec<TokenStats>> {
         self.need(Head::Lm, "token_stats")?;
-        self.by_part(batch, |decoder, part| {
+        self.by_part(batch, |ready, part| {
             let mut stats = Vec::with_capacity(part.rows.len());
-            each_row_of_logits(decoder, part, |row, logits| {
-                stats.push(token_stats(logits, part.targets[row]))
-            });
+            each_row_of_logits(ready, part, |row, logits| stats.push(token_stats(logits, part.targets[row])));
             stats
         })
     }
@@ -141,9 +139,9 @@ impl<B: Backend> Model<B> {
     /// The whole distribution of each row as log-probabilities: `[rows, vocab_size]`, flat.
     pub fn log_softmax(&self, batch: &Batch) -> Result<Vec<f32>> {
         self.need(Head::Lm, "log_softmax")?;
-        self.by_part(batch, |decoder, part| {
-            let mut all = Vec::with_capacity(part.rows.len() * decoder.config.vocab_size);
-            each_row_of_logits(decoder, part, |_, logits| {
+        self.by_part(batch, |ready, part| {
+            let mut all = Vec::with_capacity(part.rows.len() * ready.decoder.config.vocab_size);
+            each_row_of_logits(ready, part, |_, logits| {
                 let log_sum = kernels::softmax(&mut logits.to_vec());
                 all.extend(logits.iter().map(|logit| logit - log_sum));
             });
@@ -162,21 +160,17 @@ impl<B: Backend> Model<B> {
     fn by_part<T: Send>(
         &self,
         batch: &Batch,
-        work: impl Fn(&Decoder<B::Engine>, &Packed) -> Vec<T> + Sync + Send,
+        work: impl Fn(&Ready<B::Engine>, &Packed) -> Vec<T> + Sync + Send,
     ) -> Result<Vec<T>> {
         let parts = batch.pack(self.config(), self.head())?.split(B::Engine::PART);
-        B::Engine::guard(|| B::Engine::by_part(&self.decoder, &parts, work))
+        B::Engine::guard(|| B::Engine::by_part(&self.decoder.ready(), &parts, work))
     }
 }
 
-fn each_row_of_logits<E: Engine>(
-    decoder: &Decoder<E>,
-    part: &Packed,
-    mut visit: impl FnMut(usize, &mut [f32]),
-) {
-    let hidden = decoder.hidden(part, NoneTape);
-    let vocabulary = decoder.config.vocab_size;
-    E::logits_by_slice(&hidden, decoder.unembedding(), |start, logits| {
+fn each_row_of_logits<E: Engine>(ready: &Ready<E>, part: &Packed, mut visit: impl FnMut(usize, &mut [f32])) {
+    let hidden = ready.hidden(part, NoneTape);
+    let vocabulary = ready.decoder.config.vocab_size;
+    E::logits_by_slice(&hidden, ready.unembedding(), |start, logits| {
         for (i, logits) in logits.chunks_exact_mut(vocabulary).enumerate() {
             visit(start + i, logits);
         }

@@ -3,7 +3,7 @@
 
 use super::{Engine, backward};
 use crate::batch::Packed;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Ready};
 use crate::error::{Error, Result};
 use crate::ops::composed::Product;
 use crate::ops::{Composed, Matrix, Ops};
@@ -36,12 +36,12 @@ impl<D: Device<f32>, P: Product<D>> Engine for Composed<D, P> {
     }
 
     fn by_part<R: Send>(
-        decoder: &Decoder<Self>,
+        ready: &Ready<Self>,
         parts: &[Packed],
-        work: impl Fn(&Decoder<Self>, &Packed) -> Vec<R> + Sync + Send,
+        work: impl Fn(&Ready<Self>, &Packed) -> Vec<R> + Sync + Send,
     ) -> Vec<R> {
         // A kernel over nothing cannot be launched.
-        parts.iter().filter(|part| !part.rows.is_empty()).flat_map(|part| work(decoder, part)).collect()
+        parts.iter().filter(|part| !part.rows.is_empty()).flat_map(|part| work(ready, part)).collect()
     }
 
     fn logits_by_slice(x: &Matrix<D>, weight: &Matrix<D>, mut visit: impl FnMut(usize, &mut [f32])) {
@@ -54,7 +54,7 @@ impl<D: Device<f32>, P: Product<D>> Engine for Composed<D, P> {
         loss: impl FnOnce(&[f32]) -> Result<(f32, Vec<f32>)>,
     ) -> Result<(f32, Vec<Matrix<D>>)> {
         let (outputs, seen) = Self::guard(|| {
-            let outputs = decoder.outputs(&batch, OwnedTape::default());
+            let outputs = decoder.ready().outputs(&batch, OwnedTape::default());
             let seen = outputs.as_vec();
             (outputs, seen)
         })?;

@@ -2,16 +2,17 @@
 
 use super::{Engine, backward};
 use crate::batch::Packed;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Ready};
 use crate::error::Result;
 use crate::ops::parallel::{each, map};
 use crate::ops::view::{view, view_mut};
-use crate::ops::{CHUNK, Fused, Matrix, Vector, add, log_prob};
+use crate::ops::{CHUNK, Fused, Matrix, Vector, Weight, add, log_prob};
 use crate::parameters::Slot;
 use crate::sample::{Sampled, Sampling, generate};
 use crate::train::{AdamW, Moments, Update};
 use dfdx::prelude::{Cpu, HasShape, OwnedTape, Shape, Tensor};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// How many of so many tokens make a part in training: a power of two of parts, so that they share out evenly; each of
 /// some 256 tokens or more, for adding up a part's gradients must not cost much beside them; at most 8 parts, for each
@@ -44,14 +45,14 @@ impl Engine for Fused {
     }
 
     fn by_part<R: Send>(
-        decoder: &Decoder<Fused>,
+        ready: &Ready<Fused>,
         parts: &[Packed],
-        work: impl Fn(&Decoder<Fused>, &Packed) -> Vec<R> + Sync + Send,
+        work: impl Fn(&Ready<Fused>, &Packed) -> Vec<R> + Sync + Send,
     ) -> Vec<R> {
-        map(parts, |part| work(decoder, part)).into_iter().flatten().collect()
+        map(parts, |part| work(ready, part)).into_iter().flatten().collect()
     }
 
-    fn logits_by_slice(x: &Matrix<Cpu>, weight: &Matrix<Cpu>, visit: impl FnMut(usize, &mut [f32])) {
+    fn logits_by_slice(x: &Matrix<Cpu>, weight: &Arc<Weight>, visit: impl FnMut(usize, &mut [f32])) {
         log_prob::logits_by_slice(x, weight, visit);
     }
 
@@ -62,9 +63,14 @@ impl Engine for Fused {
         loss: impl FnOnce(&[f32]) -> Result<(f32, Vec<f32>)>,
     ) -> Result<(f32, Vec<Vec<f32>>)> {
         let parts = batch.split(trained_part(batch.tokens.len()));
-        let recorded = map(&parts, |part| Recorded(decoder.outputs(part, OwnedTape::default())));
+        let ready = decoder.ready();
+        let recorded = map(&parts, |part| Recorded(ready.outputs(part, OwnedTape::default())));
         let outputs: Vec<&[f32]> = recorded.iter().map(|part| view(&part.0)).collect();
         let (loss, gradient) = loss(&outputs.concat())?;
+        // All at once here, for parts that go back side by side would wait for each other's.
+        map(&ready.weights, |weight| {
+            weight.back();
+        });
         let mut rest = &gradient[..];
         let ways_back = recorded.into_iter().map(|part| {
             let (weights, after) = rest.split_at(part.0.shape().0);

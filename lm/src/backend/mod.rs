@@ -13,7 +13,7 @@ mod transfer;
 pub use cuda::{Cuda, CudaMixed};
 
 use crate::batch::Packed;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Ready};
 use crate::error::Result;
 use crate::ops::{Fused, Matrix, Ops, Vector};
 use crate::parameters::Slot;
@@ -76,17 +76,13 @@ pub(crate) trait Engine: Ops + Sized {
 
     /// The results of `work` for each part, in order.
     fn by_part<R: Send>(
-        decoder: &Decoder<Self>,
+        ready: &Ready<Self>,
         parts: &[Packed],
-        work: impl Fn(&Decoder<Self>, &Packed) -> Vec<R> + Sync + Send,
+        work: impl Fn(&Ready<Self>, &Packed) -> Vec<R> + Sync + Send,
     ) -> Vec<R>;
 
     /// Calls `visit(first row, logits [rows, vocabulary])` slice by slice.
-    fn logits_by_slice(
-        x: &Matrix<Self::Device>,
-        weight: &Matrix<Self::Device>,
-        visit: impl FnMut(usize, &mut [f32]),
-    );
+    fn logits_by_slice(x: &Matrix<Self::Device>, weight: &Self::Weight, visit: impl FnMut(usize, &mut [f32]));
 
     /// The loss of a batch, and its gradient with respect to each parameter. `loss` gets the outputs of all rows,
     /// and gives the loss and its gradient with respect to each of them.

@@ -61,7 +61,7 @@ impl Case {
     /// Outputs, and the gradient of the loss for each parameter.
     fn gradients<O: Ops<Device = Cpu>>(&self) -> (Vec<f32>, Vec<Vec<f32>>) {
         let decoder = self.decoder::<O>(&self.values);
-        let outputs = decoder.outputs(&self.batch, OwnedTape::default());
+        let outputs = decoder.ready().outputs(&self.batch, OwnedTape::default());
         let values = outputs.as_vec();
         let weights = Cpu::default().tensor_from_vec(self.weights.clone(), *outputs.shape());
         let mut gradients = (outputs * weights).sum().backward();
@@ -70,7 +70,7 @@ impl Case {
     }
 
     fn loss(&self, values: &[Vec<f32>]) -> f64 {
-        let outputs = self.decoder::<Fused>(values).outputs(&self.batch, NoneTape).as_vec();
+        let outputs = self.decoder::<Fused>(values).ready().outputs(&self.batch, NoneTape).as_vec();
         outputs.iter().zip(&self.weights).map(|(&y, &w)| f64::from(y) * f64::from(w)).sum()
     }
 }

@@ -47,6 +47,10 @@ fn traced<D: Device<f32>>(x: &Matrix<D>) -> Traced<D> {
     x.retaped()
 }
 
+fn weight<O: Ops>(matrix: &Matrix<O::Device>) -> O::Weight {
+    O::weights(&[matrix]).remove(0)
+}
+
 fn column<D: Device<f32>>(y: Vector<D, OwnedTape<f32, D>>) -> Traced<D> {
     let shape = (y.shape().0, 1);
     y.reshape_like(&shape)
@@ -56,14 +60,14 @@ function!(Embedding { ids: Vec<u32>, scale: f32 }, |self, x| {
     O::embedding(&x[0], &self.ids, self.scale, OwnedTape::default())
 });
 function!(RmsNorm {}, |self, x| O::rms_norm(traced(&x[0]), &x[1], 1e-5));
-function!(Linear {}, |self, x| O::linear(traced(&x[0]), &x[1], None));
-function!(Residual {}, |self, x| O::linear(traced(&x[0]), &x[1], Some(traced(&x[2]))));
+function!(Linear {}, |self, x| O::linear(traced(&x[0]), &weight::<O>(&x[1]), None));
+function!(Residual {}, |self, x| O::linear(traced(&x[0]), &weight::<O>(&x[1]), Some(traced(&x[2]))));
 function!(Gated { gate: Gate }, |self, x| O::gated(traced(&x[0]), self.gate));
 function!(Attend { how: Arc<Attention> }, |self, x| {
     O::attend(traced(&x[0]), &O::plan(x[0].device(), &self.how))
 });
 function!(Gather { rows: Vec<usize> }, |self, x| O::gather(traced(&x[0]), &self.rows));
 function!(LogProb { targets: Vec<u32> }, |self, x| {
-    column(O::linear_log_prob(traced(&x[0]), &x[1], &self.targets))
+    column(O::linear_log_prob(traced(&x[0]), &weight::<O>(&x[1]), &self.targets))
 });
 function!(ScalarHead {}, |self, x| column(O::scalar_head(traced(&x[0]), &x[1], &x[2])));

@@ -15,7 +15,8 @@ mod tests;
 
 #[cfg(any(test, feature = "check"))]
 pub(crate) use composed::Composed;
-pub(crate) use fused::{CHUNK, Fused, add, kernels, log_prob, matmul, parallel, room, view};
+pub(crate) use fused::matmul::Old;
+pub(crate) use fused::{CHUNK, Fused, Weight, add, kernels, log_prob, parallel, room, view};
 pub(crate) use rope::{Rope, Turn};
 
 use dfdx::prelude::{Device, NoneTape, Tape, Tensor};
@@ -56,6 +57,12 @@ pub(crate) trait Ops: 'static {
     /// What attention prepares once for a batch.
     type Plan;
 
+    /// A matrix `[out, in]` as products with it want it.
+    type Weight;
+
+    /// Prepares products with matrices.
+    fn weights(matrices: &[&Matrix<Self::Device>]) -> Vec<Self::Weight>;
+
     /// Rows of `weight` picked by `ids`, times `scale`: `[ids, width]`.
     fn embedding<T: Tape<f32, Self::Device>>(
         weight: &Matrix<Self::Device>,
@@ -74,7 +81,7 @@ pub(crate) trait Ops: 'static {
     /// `x weight^T`, plus `residual` if given.
     fn linear<T: Tape<f32, Self::Device>>(
         x: Matrix<Self::Device, T>,
-        weight: &Matrix<Self::Device>,
+        weight: &Self::Weight,
         residual: Option<Matrix<Self::Device, T>>,
     ) -> Matrix<Self::Device, T>;
 
@@ -100,7 +107,7 @@ pub(crate) trait Ops: 'static {
     /// `log softmax(x weight^T)[target]` for each row.
     fn linear_log_prob<T: Tape<f32, Self::Device>>(
         x: Matrix<Self::Device, T>,
-        weight: &Matrix<Self::Device>,
+        weight: &Self::Weight,
         targets: &[u32],
     ) -> Vector<Self::Device, T>;
 

@@ -130,10 +130,11 @@ fn attention() {
     }
 }
 
-/// A row's result is the same in any batch: sampling and training rely on it.
+/// A row's result is the same in any batch, and whichever way it is computed: sampling and training rely on it.
 #[test]
 fn a_product_of_some_rows_is_part_of_the_product_of_all() {
-    use matmul::{Mat, Old, Size, matmul_here};
+    use fused::matmul::{Mat, Old, Size, matmul_here};
+    use fused::panels::Panels;
     for mut case in cases() {
         let (m, n, k) = (case.between(1, 200), case.between(1, 200), case.between(1, 700));
         let (a, b) = (case.values(m * k), case.values(n * k));
@@ -151,5 +152,16 @@ fn a_product_of_some_rows_is_part_of_the_product_of_all() {
             assert!(product(from, to) == all[from * n..to * n], "rows {from}..{to} of {m}, n {n}, k {k}");
         }
         assert!(product(0, 1) == all[..n], "one row of {m}, n {n}, k {k}");
+        let turned: Vec<f32> = (0..k * n).map(|i| b[i % n * k + i / n]).collect();
+        let before = case.values(m * n);
+        let mut sums = before.clone();
+        let (rows, columns) = (Mat::rows(&a, k), Mat::rows(&b, k).transposed());
+        matmul_here(&mut sums, n, Size { m, n, k }, rows, columns, Old::Add);
+        for panels in [Panels::new(&b, (n, k)), Panels::transposed(&turned, (k, n))] {
+            assert!(panels.new_product(&a) == all, "panels of {m}, n {n}, k {k}");
+            let mut out = before.clone();
+            panels.product(&a, &mut out, Old::Add);
+            assert!(out == sums, "panels added to {m}, n {n}, k {k}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 use super::choice::{Chooser, Sampling};
 use super::streams::{Rows, Sampled, Stream};
 use crate::config::Config;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Ready};
 use crate::ops::composed::attention::{Block, MASKED, Positions, Rotated, pick};
 use crate::ops::composed::{self, Product};
 use crate::ops::{Attention, Composed, Matrix, Ops, Rope};
@@ -23,12 +23,13 @@ pub(crate) fn generate<D: Device<f32>, P: Product<D>>(
     prompts: &[Vec<u32>],
     seeds: &[u64],
 ) -> Vec<Sampled> {
+    let ready = decoder.ready();
     let parts = prompts.chunks(SIDE_BY_SIDE).zip(seeds.chunks(SIDE_BY_SIDE));
-    parts.flat_map(|(prompts, seeds)| generate_part(decoder, sampling, prompts, seeds)).collect()
+    parts.flat_map(|(prompts, seeds)| generate_part(&ready, sampling, prompts, seeds)).collect()
 }
 
 fn generate_part<D: Device<f32>, P: Product<D>>(
-    decoder: &Decoder<Composed<D, P>>,
+    ready: &Ready<Composed<D, P>>,
     sampling: &Sampling,
     prompts: &[Vec<u32>],
     seeds: &[u64],
@@ -39,10 +40,10 @@ fn generate_part<D: Device<f32>, P: Product<D>>(
     let mut active: Vec<usize> = (0..prompts.len()).collect();
     // The last token that is drawn is not read again.
     let capacity = prompts.iter().map(Vec::len).max().unwrap_or(0) + sampling.max_new_tokens - 1;
-    let (mut cache, mut logits) = read_prompts(decoder, prompts, capacity);
+    let (mut cache, mut logits) = read_prompts(ready, prompts, capacity);
     loop {
         let mut next = Rows::default();
-        for (&sequence, logits) in active.iter().zip(logits.chunks_exact(decoder.config.vocab_size)) {
+        for (&sequence, logits) in active.iter().zip(logits.chunks_exact(ready.decoder.config.vocab_size)) {
             if let Some((token, position)) = streams[sequence].draw(&mut chooser, logits) {
                 next.push(token, sequence, position);
             }
@@ -54,7 +55,7 @@ fn generate_part<D: Device<f32>, P: Product<D>>(
             let stays = |&i: &usize| next.sequences.binary_search(&active[i]).is_ok();
             cache.keep(&(0..active.len()).filter(stays).collect::<Vec<_>>());
         }
-        logits = go_on(decoder, &mut cache, &next);
+        logits = go_on(ready, &mut cache, &next);
         active = next.sequences;
     }
 }
@@ -148,10 +149,11 @@ impl<D: Device<f32>> Step<D> {
 
 /// Reads one token of each sequence and gives the logits of the next.
 fn go_on<D: Device<f32>, P: Product<D>>(
-    decoder: &Decoder<Composed<D, P>>,
+    ready: &Ready<Composed<D, P>>,
     cache: &mut Cache<D>,
     rows: &Rows,
 ) -> Vec<f32> {
+    let decoder = ready.decoder;
     let device = decoder.embedding().device();
     let capacity = cache.layers[0].0.shape().1;
     let step = Step::new(device, &decoder.config, &decoder.rope, &rows.positions, capacity);
@@ -161,15 +163,16 @@ fn go_on<D: Device<f32>, P: Product<D>>(
         decoder.config.embedding_scale(),
         NoneTape,
     );
-    logits(decoder, x, None, |layer, qkv| cache.attend(layer, &qkv, &step))
+    logits(ready, x, None, |layer, qkv| cache.attend(layer, &qkv, &step))
 }
 
 /// Fills a cache with the prompts and gives the logits of their first tokens.
 fn read_prompts<D: Device<f32>, P: Product<D>>(
-    decoder: &Decoder<Composed<D, P>>,
+    ready: &Ready<Composed<D, P>>,
     prompts: &[Vec<u32>],
     capacity: usize,
 ) -> (Cache<D>, Vec<f32>) {
+    let decoder = ready.decoder;
     let (config, device) = (&decoder.config, decoder.embedding().device());
     let (heads, groups, dim) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
     let columns = heads + 2 * groups;
@@ -207,7 +210,7 @@ fn read_prompts<D: Device<f32>, P: Product<D>>(
         config.embedding_scale(),
         NoneTape,
     );
-    let logits = logits(decoder, x, Some(&last), |_, qkv| {
+    let logits = logits(ready, x, Some(&last), |_, qkv| {
         let value: Block<D> = pick::<D, NoneTape>(&qkv, dim, &values).reshape_like(&(blocks, capacity, dim));
         cache.layers.push((keys.of::<NoneTape>(&qkv) * filled.clone(), value * filled.clone()));
         Composed::<D, P>::attend(qkv, &plan)
@@ -217,23 +220,24 @@ fn read_prompts<D: Device<f32>, P: Product<D>>(
 
 /// The decoder over rows `x`, with attention by `attend`; logits of all rows or of some.
 fn logits<D: Device<f32>, P: Product<D>>(
-    decoder: &Decoder<Composed<D, P>>,
+    ready: &Ready<Composed<D, P>>,
     mut x: Matrix<D>,
     rows: Option<&[usize]>,
     mut attend: impl FnMut(usize, Matrix<D>) -> Matrix<D>,
 ) -> Vec<f32> {
     type O<D, P> = Composed<D, P>;
+    let decoder = ready.decoder;
     let eps = decoder.config.rms_norm_eps;
     let last = decoder.config.num_hidden_layers - 1;
-    for (index, layer) in decoder.layers().enumerate() {
+    for (index, layer) in ready.layers().enumerate() {
         let h = O::<D, P>::rms_norm(x.clone(), layer.attention_norm, eps);
         let mut h = attend(index, O::<D, P>::linear(h, layer.qkv, None));
         if let (true, Some(rows)) = (index == last, rows) {
             h = O::<D, P>::gather(h, rows);
             x = O::<D, P>::gather(x, rows);
         }
-        x = decoder.after_attention(&layer, h, x);
+        x = ready.after_attention(&layer, h, x);
     }
     let x = O::<D, P>::rms_norm(x, decoder.norm(), eps);
-    O::<D, P>::linear(x, decoder.unembedding(), None).as_vec()
+    O::<D, P>::linear(x, ready.unembedding(), None).as_vec()
 }

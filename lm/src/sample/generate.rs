@@ -3,17 +3,15 @@
 use super::cache::Cache;
 use super::choice::{Chooser, Sampling};
 use super::streams::{Rows, Sampled, Stream};
-use super::weights::Weights;
 use crate::backend::{Backend, Engine};
 use crate::batch::check_tokens;
 use crate::config::Head;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Ready};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::ops::matmul::Old;
 use crate::ops::parallel::map;
 use crate::ops::view::view;
-use crate::ops::{Fused, kernels, room};
+use crate::ops::{Fused, Old, kernels, room};
 use dfdx::prelude::{Cpu, HasShape};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,13 +63,14 @@ pub(crate) fn generate(
     prompts: &[Vec<u32>],
     seeds: &[u64],
 ) -> Vec<Sampled> {
-    let weights = Weights::new(decoder);
+    let ready = decoder.ready();
+    let weights = ready.weights.iter().map(|weight| weight.forward.bytes()).sum();
     let capacity = prompts.iter().map(Vec::len).max().unwrap_or(0) + sampling.max_new_tokens;
-    let most = side_by_side(weights.bytes(), Cache::bytes(&decoder.config, capacity));
+    let most = side_by_side(weights, Cache::bytes(&decoder.config, capacity));
     let threads = rayon::current_num_threads().min(prompts.len());
     let width = prompts.len().div_ceil(threads).min(most);
     let queue = Queue::new(prompts, width.div_ceil(2));
-    let work = Work { decoder, weights: &weights, sampling, prompts, seeds, capacity, width };
+    let work = Work { decoder, ready: &ready, sampling, prompts, seeds, capacity, width };
     let mut done = map(0..threads, |_| Generation::new(&work).run(&queue)).concat();
     done.sort_by_key(|(sequence, _)| *sequence);
     done.into_iter().map(|(_, sampled)| sampled).collect()
@@ -111,7 +110,7 @@ impl Queue {
 /// What is to be done, the same for all threads.
 struct Work<'a> {
     decoder: &'a Decoder<Fused>,
-    weights: &'a Weights,
+    ready: &'a Ready<'a, Fused>,
     sampling: &'a Sampling,
     prompts: &'a [Vec<u32>],
     seeds: &'a [u64],
@@ -151,7 +150,6 @@ struct Buffers {
     gate_up: Vec<f32>,
     gated: Vec<f32>,
     scratch: Vec<f32>,
-    last: Vec<f32>,
     logits: Vec<f32>,
 }
 
@@ -228,7 +226,7 @@ impl<'a> Generation<'a> {
     /// Runs the decoder over rows (of a sequence in order of position); the logits of the `wanted` ones are then in
     /// their buffer.
     fn pass(&mut self, rows: &Rows, wanted: &[usize]) {
-        let Work { decoder, weights, .. } = *self.work;
+        let Work { decoder, ready, .. } = *self.work;
         let config = &decoder.config;
         let (n, width, qkv_width) = (rows.tokens.len(), config.hidden_size, config.qkv_width());
         let (eps, inner) = (config.rms_norm_eps, config.intermediate_size);
@@ -244,29 +242,46 @@ impl<'a> Generation<'a> {
             let row = &view(decoder.embedding())[token as usize * width..][..width];
             x.iter_mut().zip(row).for_each(|(x, row)| *x = row * scale);
         }
-        for (index, (layer, weights)) in decoder.layers().zip(&weights.layers).enumerate() {
+        // The rows that are still computed.
+        let mut going: Vec<usize> = (0..n).collect();
+        for (index, layer) in ready.layers().enumerate() {
             norm(x, layer.attention_norm, eps, h);
-            weights.qkv.apply(h, qkv, Old::Overwrite);
-            let out = attended.chunks_exact_mut(heads_width).zip(qkv.chunks_exact(qkv_width));
-            for ((out, qkv), (&place, &position)) in out.zip(rows.sequences.iter().zip(&rows.positions)) {
+            layer.qkv.forward.product(h, qkv, Old::Overwrite);
+            if index + 1 == config.num_hidden_layers {
+                // After the last attention no position looks at another: go on with the wanted rows only.
+                going = wanted.to_vec();
+                for (to, &from) in wanted.iter().enumerate() {
+                    x.copy_within(from * width..(from + 1) * width, to * width);
+                }
+            }
+            let mut left = going.iter().peekable();
+            let mut out = attended.chunks_exact_mut(heads_width);
+            let places = rows.sequences.iter().zip(&rows.positions);
+            for ((row, qkv), (&place, &position)) in qkv.chunks_exact(qkv_width).enumerate().zip(places) {
                 let cache = &mut self.active[place].cache;
                 let scratch = room(&mut buffers.scratch, cache.scratch_len());
-                cache.attend(&decoder.rope, index, position, qkv, scratch, out);
+                cache.store(&decoder.rope, index, position, qkv, scratch);
+                if left.next_if_eq(&&row).is_some()
+                    && let Some(out) = out.next()
+                {
+                    cache.attend(&decoder.rope, index, position, qkv, scratch, out);
+                }
             }
-            weights.output.apply(attended, x, Old::Add);
+            let n = going.len();
+            let (x, h) = (&mut x[..n * width], &mut h[..n * width]);
+            layer.output.forward.product(&attended[..n * heads_width], x, Old::Add);
             norm(x, layer.mlp_norm, eps, h);
-            weights.gate_up.apply(h, gate_up, Old::Overwrite);
+            let (gate_up, gated) = (&mut gate_up[..n * 2 * inner], &mut gated[..n * inner]);
+            layer.gate_up.forward.product(h, gate_up, Old::Overwrite);
             for (y, x) in gated.chunks_exact_mut(inner).zip(gate_up.chunks_exact(2 * inner)) {
                 kernels::gated(gate, x, y);
             }
-            weights.down.apply(gated, x, Old::Add);
+            layer.down.forward.product(gated, x, Old::Add);
         }
-        let last = room(&mut buffers.last, wanted.len() * width);
-        for (last, &row) in last.chunks_exact_mut(width).zip(wanted) {
-            kernels::rms_norm(&x[row * width..][..width], view(decoder.norm()), eps, last);
-        }
+        let (x, h) = (&x[..wanted.len() * width], &mut h[..wanted.len() * width]);
+        norm(x, decoder.norm(), eps, h);
         let logits = room(&mut buffers.logits, wanted.len() * config.vocab_size);
-        weights.unembedding.apply(last, logits, Old::Overwrite);
+        ready.unembedding().forward.product(h, logits, Old::Overwrite);
     }
 }
 

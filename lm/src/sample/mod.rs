@@ -6,7 +6,6 @@ mod choice;
 pub(crate) mod device;
 pub(crate) mod generate;
 mod streams;
-mod weights;
 
 pub use choice::Sampling;
 pub use streams::Sampled;

@@ -25,6 +25,11 @@ pub(crate) type Rows<D> = Tensor<(usize,), usize, D>;
 impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
     type Device = D;
     type Plan = Plan<D>;
+    type Weight = Matrix<D>;
+
+    fn weights(matrices: &[&Matrix<D>]) -> Vec<Matrix<D>> {
+        matrices.iter().map(|&matrix| matrix.clone()).collect()
+    }
 
     fn embedding<T: Tape<f32, D>>(weight: &Matrix<D>, ids: &[u32], scale: f32, tape: T) -> Matrix<D, T> {
         let rows: Vec<usize> = ids.iter().map(|&id| id as usize).collect();

@@ -206,17 +206,18 @@ fn add_gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     }
 }
 
-/// `y = sum of weights[i] * (row i)` for rows of `y.len()` values, `stride` apart. A block of `y` stays in
-/// registers while the rows stream by: wide blocks, so that no sum waits for the one before.
+/// `y += sum of weights[i] * (row i)`, one after the other, for rows of `y.len()` values side by side. A block of `y`
+/// stays in registers while the rows stream by: wide blocks, so that no sum waits for the one before.
 #[inline(always)]
-pub(crate) fn weighted_sum(weights: &[f32], rows: &[f32], stride: usize, y: &mut [f32]) {
+pub(crate) fn add_weighted(weights: &[f32], rows: &[f32], y: &mut [f32]) {
+    let stride = y.len();
+    assert_eq!(rows.len(), weights.len() * stride);
     let mut at = 0;
-    at += weighted_blocks::<{ 4 * LANES }>(weights, &rows[at..], stride, &mut y[at..]);
-    at += weighted_blocks::<{ 2 * LANES }>(weights, &rows[at..], stride, &mut y[at..]);
-    at += weighted_blocks::<LANES>(weights, &rows[at..], stride, &mut y[at..]);
+    at += add_weighted_blocks::<{ 4 * LANES }>(weights, &rows[at..], stride, &mut y[at..]);
+    at += add_weighted_blocks::<{ 2 * LANES }>(weights, &rows[at..], stride, &mut y[at..]);
+    at += add_weighted_blocks::<LANES>(weights, &rows[at..], stride, &mut y[at..]);
     let tail = &mut y[at..];
     if !tail.is_empty() {
-        tail.fill(0.0);
         for (&weight, row) in weights.iter().zip(rows[at..].chunks(stride)) {
             for (y, x) in tail.iter_mut().zip(row) {
                 *y = weight.mul_add(*x, *y);
@@ -225,12 +226,17 @@ pub(crate) fn weighted_sum(weights: &[f32], rows: &[f32], stride: usize, y: &mut
     }
 }
 
-/// The first values of [`weighted_sum`], as many as are in whole blocks; gives their number.
+/// The first values of [`add_weighted`], as many as are in whole blocks; gives their number.
 #[inline(always)]
-fn weighted_blocks<const WIDTH: usize>(weights: &[f32], rows: &[f32], stride: usize, y: &mut [f32]) -> usize {
+fn add_weighted_blocks<const WIDTH: usize>(
+    weights: &[f32],
+    rows: &[f32],
+    stride: usize,
+    y: &mut [f32],
+) -> usize {
     let (blocks, _) = y.as_chunks_mut::<WIDTH>();
     for (b, block) in blocks.iter_mut().enumerate() {
-        let mut sums = [0.0; WIDTH];
+        let mut sums = *block;
         for (&weight, row) in weights.iter().zip(rows[b * WIDTH..].chunks(stride)) {
             let row: &[f32; WIDTH] = row.first_chunk().expect("rows are as long as `y`");
             for i in 0..WIDTH {

@@ -2,80 +2,98 @@
 
 use super::matmul::{Mat, Old, Size, matmul};
 use super::view::view;
-use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, record, take, tensor};
+use super::weight::Weight;
+use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, record, room, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
+use std::ops::Range;
+use std::sync::Arc;
 
-/// Rows of a part whose logits are held at a time. A multiple of what one task of [`matmul`] takes.
+/// Rows whose logits are held at a time.
 const SLICE: usize = 512;
 /// Rows that one task takes in between.
 const ROWS: usize = 64;
+/// Probabilities that may stay from the way there to the way back: 8 MiB of each part of a batch.
+const KEPT: usize = 1 << 21;
+
+fn slices(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(SLICE).map(move |start| start..rows.min(start + SLICE))
+}
+
+/// The logits of some rows of `x`.
+fn logits<'a>(
+    x: &Matrix<Cpu>,
+    weight: &Weight,
+    rows: Range<usize>,
+    buffer: &'a mut Vec<f32>,
+) -> &'a mut [f32] {
+    let (width, vocabulary) = (x.shape().1, weight.matrix.shape().0);
+    let logits = room(buffer, rows.len() * vocabulary);
+    weight.forward.product(&view(x)[rows.start * width..rows.end * width], logits, Old::Overwrite);
+    logits
+}
 
 /// Calls `visit(first row, logits [rows, vocabulary])` slice by slice.
-pub(crate) fn logits_by_slice(
-    x: &Matrix<Cpu>,
-    weight: &Matrix<Cpu>,
-    mut visit: impl FnMut(usize, &mut [f32]),
-) {
-    let ((rows, width), vocabulary) = (*x.shape(), weight.shape().0);
-    let (xs, ws) = (view(x), view(weight));
-    let mut logits = vec![0.0; SLICE.min(rows) * vocabulary];
-    for start in (0..rows).step_by(SLICE) {
-        let m = SLICE.min(rows - start);
-        let logits = &mut logits[..m * vocabulary];
-        let x = Mat::rows(&xs[start * width..], width);
-        let size = Size { m, n: vocabulary, k: width };
-        matmul(logits, size, x, Mat::rows(ws, width).transposed(), Old::Overwrite);
-        visit(start, logits);
+pub(crate) fn logits_by_slice(x: &Matrix<Cpu>, weight: &Weight, mut visit: impl FnMut(usize, &mut [f32])) {
+    let mut buffer = vec![];
+    for rows in slices(x.shape().0) {
+        visit(rows.start, logits(x, weight, rows, &mut buffer));
     }
 }
 
-/// The gradient needs the probabilities again: they are computed anew, which costs one product more of this one
-/// layer and saves `[rows, vocabulary]` of memory.
+/// The gradient needs the probabilities again. If they are few they stay; else they are computed anew, which costs one
+/// product more of this one layer and saves `[rows, vocabulary]` of memory.
 pub(super) fn linear_log_prob<T: Tape<f32, Cpu>>(
     x: Matrix<Cpu, T>,
-    weight: &Matrix<Cpu>,
+    weight: &Arc<Weight>,
     targets: &[u32],
 ) -> Vector<Cpu, T> {
     let (x, mut tape) = x.split_tape();
-    let ((rows, width), vocabulary) = (*x.shape(), weight.shape().0);
-    let mut y = vec![0.0; rows];
-    logits_by_slice(&x, weight, |start, logits| {
-        let y = y[start..].chunks_mut(ROWS).zip(targets[start..].chunks(ROWS));
+    let ((rows, width), vocabulary) = (*x.shape(), weight.matrix.shape().0);
+    let (mut y, mut buffer) = (vec![0.0; rows], vec![]);
+    for rows in slices(rows) {
+        let logits = logits(&x, weight, rows.clone(), &mut buffer);
+        let y = y[rows.clone()].chunks_mut(ROWS).zip(targets[rows].chunks(ROWS));
         each(logits.chunks_mut(ROWS * vocabulary).zip(y), |(logits, (y, targets))| {
             for ((logits, y), &target) in logits.chunks_exact_mut(vocabulary).zip(y).zip(targets) {
                 let logit = logits[target as usize];
                 *y = logit - kernels::softmax(logits);
             }
         });
-    });
+    }
+    let kept = (rows <= SLICE && buffer.len() <= KEPT).then_some(buffer);
     let y = tensor(&x, y, (rows,));
     let (out, weight, targets) = (y.ghost(), weight.clone(), targets.to_vec());
     record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
         let mut dx = take(gradients.get_or_alloc_mut(&x)?);
-        let mut dw = take(gradients.get_or_alloc_mut(&weight)?);
-        logits_by_slice(&x, &weight, |start, logits| {
-            let per_row = dy[start..].chunks(ROWS).zip(targets[start..].chunks(ROWS));
-            each(logits.chunks_mut(ROWS * vocabulary).zip(per_row), |(logits, (dy, targets))| {
-                for ((logits, &dy), &target) in logits.chunks_exact_mut(vocabulary).zip(dy).zip(targets) {
+        let mut dw = take(gradients.get_or_alloc_mut(&weight.matrix)?);
+        let known = kept.is_some();
+        let mut buffer = kept.unwrap_or_default();
+        for slice in slices(rows) {
+            let len = slice.len();
+            let values =
+                if known { &mut buffer[..] } else { logits(&x, &weight, slice.clone(), &mut buffer) };
+            let per_row = dy[slice.clone()].chunks(ROWS).zip(targets[slice.clone()].chunks(ROWS));
+            each(values.chunks_mut(ROWS * vocabulary).zip(per_row), |(values, (dy, targets))| {
+                for ((values, &dy), &target) in values.chunks_exact_mut(vocabulary).zip(dy).zip(targets) {
+                    if !known {
+                        kernels::softmax(values);
+                    }
                     // d log p(target) / d logits = one_hot(target) - p
-                    kernels::softmax(logits);
-                    for p in &mut *logits {
+                    for p in &mut *values {
                         *p *= -dy;
                     }
-                    logits[target as usize] += dy;
+                    values[target as usize] += dy;
                 }
             });
-            let m = logits.len() / vocabulary;
-            let dlogits = Mat::rows(logits, vocabulary);
-            let (dx, xs) = (&mut dx[start * width..][..m * width], &view(&x)[start * width..]);
-            let size = Size { m, n: width, k: vocabulary };
-            matmul(dx, size, dlogits, Mat::rows(view(&weight), width), Old::Add);
-            let size = Size { m: vocabulary, n: width, k: m };
-            matmul(&mut dw, size, dlogits.transposed(), Mat::rows(xs, width), Old::Add);
-        });
+            let columns = slice.start * width..slice.end * width;
+            weight.back().product(values, &mut dx[columns.clone()], Old::Add);
+            let size = Size { m: vocabulary, n: width, k: len };
+            let dlogits = Mat::rows(values, vocabulary).transposed();
+            matmul(&mut dw, size, dlogits, Mat::rows(&view(&x)[columns], width), Old::Add);
+        }
         **gradients.get_or_alloc_mut(&x)? = dx;
-        **gradients.get_or_alloc_mut(&weight)? = dw;
+        **gradients.get_or_alloc_mut(&weight.matrix)? = dw;
         Ok(())
     });
     y.put_tape(tape)

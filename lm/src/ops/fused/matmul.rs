@@ -1,6 +1,6 @@
-//! Matrix products: the kernels of crate `gemm`, one thread for each fixed chunk of rows.
+//! Matrix products of what is multiplied once: crate `gemm`, a chunk of rows for each thread.
 
-use super::parallel::each;
+use super::parallel::{each, threads};
 
 /// A matrix in a slice: element `(r, c)` is `values[r * row + c * column]`.
 #[derive(Clone, Copy)]
@@ -47,7 +47,7 @@ pub(crate) struct Size {
 }
 
 /// Terms that are summed up before the sum goes to memory. `gemm` leaves so many in one piece on any processor.
-const DEPTH: usize = 512;
+pub(super) const DEPTH: usize = 512;
 
 /// `out = a b` or `out += a b`, on this thread; rows of `out` are `stride` apart.
 ///
@@ -98,14 +98,16 @@ pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b:
     }
 }
 
+/// Chunks of rows are multiples of so many.
+const CHUNK: usize = 96;
+
 /// As [`matmul_here`] for a dense `out`, its rows shared out over the threads.
 pub(crate) fn matmul(out: &mut [f32], size: Size, a: Mat, b: Mat, old: Old) {
-    // The chunk depends on the shape alone, so the result does not depend on the number of threads. Many
-    // columns to sum over are a weight's gradient: few rows, each much work.
-    let rows = if size.k > size.m { 128 } else { 512 };
     if size.m * size.n == 0 {
         return;
     }
+    // No row depends on another, nor on how they are shared out. `b` is laid out anew for every chunk.
+    let rows = size.m.div_ceil(threads()).next_multiple_of(CHUNK);
     each(out.chunks_mut(rows * size.n).enumerate(), |(i, out)| {
         let size = Size { m: out.len() / size.n, ..size };
         matmul_here(out, size.n, size, a.from(i * rows, 0), b, old);

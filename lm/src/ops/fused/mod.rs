@@ -12,14 +12,17 @@ pub(crate) mod kernels;
 mod linear;
 pub(crate) mod log_prob;
 pub(crate) mod matmul;
+pub(crate) mod panels;
 pub(crate) mod parallel;
 mod rms_norm;
 mod scalar_head;
 pub(crate) mod view;
+mod weight;
 
 use super::{Attention, Gate, Matrix, Ops, Vector};
 use dfdx::prelude::{Cpu, CpuError, Gradients, Shape, Storage, Tape, Tensor, TensorFromVec};
 use std::sync::Arc;
+pub(crate) use weight::Weight;
 
 /// The operations of a decoder on the CPU.
 pub struct Fused;
@@ -61,6 +64,11 @@ pub(crate) fn add(a: &mut [f32], b: &[f32]) {
 impl Ops for Fused {
     type Device = Cpu;
     type Plan = Arc<Attention>;
+    type Weight = Arc<Weight>;
+
+    fn weights(matrices: &[&Matrix<Cpu>]) -> Vec<Arc<Weight>> {
+        Weight::all(matrices)
+    }
 
     fn embedding<T: Tape<f32, Cpu>>(
         weight: &Matrix<Cpu>,
@@ -77,7 +85,7 @@ impl Ops for Fused {
 
     fn linear<T: Tape<f32, Cpu>>(
         x: Matrix<Cpu, T>,
-        weight: &Matrix<Cpu>,
+        weight: &Arc<Weight>,
         residual: Option<Matrix<Cpu, T>>,
     ) -> Matrix<Cpu, T> {
         linear::linear(x, weight, residual)
@@ -101,7 +109,7 @@ impl Ops for Fused {
 
     fn linear_log_prob<T: Tape<f32, Cpu>>(
         x: Matrix<Cpu, T>,
-        weight: &Matrix<Cpu>,
+        weight: &Arc<Weight>,
         targets: &[u32],
     ) -> Vector<Cpu, T> {
         log_prob::linear_log_prob(x, weight, targets)

@@ -1,11 +1,22 @@
-//! Sharing tasks out over threads, and doing without when there is one thread.
+//! Sharing tasks out over threads, and doing without where there is nothing to share.
 
 use rayon::prelude::*;
+use std::cell::Cell;
+
+thread_local! {
+    /// Whether this thread is on a task of its own beside others on theirs: it then shares out nothing.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How many threads a task on this one can be shared out over.
+pub(crate) fn threads() -> usize {
+    if BUSY.get() { 1 } else { rayon::current_num_threads() }
+}
 
 /// Runs `work` on every task. With one thread the tasks run here, in order: entering a thread pool for each
 /// operation would cost more than small operations take.
 pub(crate) fn each<T: Send>(tasks: impl Iterator<Item = T>, work: impl Fn(T) + Sync + Send) {
-    if rayon::current_num_threads() == 1 {
+    if threads() == 1 {
         return tasks.for_each(work);
     }
     let tasks: Vec<T> = tasks.collect();
@@ -15,17 +26,31 @@ pub(crate) fn each<T: Send>(tasks: impl Iterator<Item = T>, work: impl Fn(T) + S
     tasks.into_par_iter().for_each(work);
 }
 
-/// What `work` gives for every task, in order.
+/// What `work` gives for every task, in order. Where each thread gets as many tasks as the others, they share out nothing
+/// on the way.
 pub(crate) fn map<T: Send, R: Send>(
     tasks: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> R + Sync + Send,
 ) -> Vec<R> {
     let tasks = tasks.into_iter();
-    if rayon::current_num_threads() == 1 {
+    if threads() == 1 {
         return tasks.map(work).collect();
     }
     let tasks: Vec<T> = tasks.collect();
-    tasks.into_par_iter().map(work).collect()
+    let even = tasks.len().is_multiple_of(threads());
+    tasks.into_par_iter().map(|task| if even { busy(|| work(task)) } else { work(task) }).collect()
+}
+
+/// Runs `work` with [`BUSY`] set.
+fn busy<R>(work: impl FnOnce() -> R) -> R {
+    struct Reset(bool);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            BUSY.set(self.0);
+        }
+    }
+    let _reset = Reset(BUSY.replace(true));
+    work()
 }
 
 /// Cuts `all` into pieces of the given lengths.

@@ -1,0 +1,213 @@
+//! A matrix laid out once as the kernels of the products read it, for many products with it.
+//!
+//! Crate `gemm` lays out its inputs anew for every product; for weights, which meet one part of a batch after the other,
+//! that is a tenth of a training step. So its kernels are called here without the rest of it.
+
+use super::matmul::{DEPTH, Old};
+use super::parallel::{each, threads};
+use gemm_common::microkernel::MicroKernelFn;
+use std::mem::MaybeUninit;
+use std::sync::LazyLock;
+
+/// A kernel multiplies a panel with a few rows at once: a kernel for each number of vectors and of rows.
+struct Kernels {
+    /// Values in a vector of this processor.
+    lanes: usize,
+    /// The most vectors, and the most rows.
+    vectors: usize,
+    rows: usize,
+    /// Of `v` vectors and `r` rows at `(v - 1) * rows + r - 1`.
+    table: &'static [MicroKernelFn<f32>],
+}
+
+/// The kernels of one instruction set of crate `gemm`.
+macro_rules! kernels {
+    ($set:ident, $lanes:expr) => {{
+        use gemm_f32::microkernel::$set::f32::{MR_DIV_N, NR, UKR};
+        static TABLE: [[MicroKernelFn<f32>; NR]; MR_DIV_N] = UKR;
+        Kernels { lanes: $lanes, vectors: MR_DIV_N, rows: NR, table: TABLE.as_flattened() }
+    }};
+}
+
+/// Those that crate `gemm` itself would choose: sums are rounded alike here and there.
+static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        return kernels!(avx512f, 16);
+    } else if std::arch::is_x86_feature_detected!("fma") {
+        return kernels!(fma, 8);
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        return kernels!(neon, 4);
+    }
+    kernels!(scalar, 1)
+});
+
+/// Values of panels that are read again for all rows before the next ones: half of a small second-level cache.
+const GROUP: usize = 1 << 16;
+
+/// Rows that one task takes where they are shared out: a multiple of what any kernel takes.
+const ROWS: usize = 96;
+
+/// Rows and columns that are turned at a time.
+const TILE: usize = 16;
+
+/// Panels begin where lines of the cache do.
+const LINE: usize = 16;
+
+/// A matrix `[outputs, depth]`. As many outputs as a kernel takes make a panel: `[depth][width]`, the last one filled up
+/// with zeros.
+pub(crate) struct Panels {
+    values: Vec<f32>,
+    /// Where the first panel begins in `values`.
+    start: usize,
+    width: usize,
+    outputs: usize,
+    depth: usize,
+}
+
+impl Panels {
+    /// Of `matrix`, which is `[outputs, depth]`.
+    pub fn new(matrix: &[f32], (outputs, depth): (usize, usize)) -> Panels {
+        let mut panels = Panels::empty(outputs, depth);
+        let mut turned = vec![0.0; TILE * panels.width];
+        for rows in matrix.chunks(panels.width * depth) {
+            for from in (0..depth).step_by(TILE) {
+                let columns = TILE.min(depth - from);
+                turned.fill(0.0);
+                for (at, rows) in rows.chunks(TILE * depth).enumerate() {
+                    turn(&rows[from..], depth, columns, &mut turned[at * TILE..], panels.width);
+                }
+                panels.values.extend_from_slice(&turned[..columns * panels.width]);
+            }
+        }
+        panels
+    }
+
+    /// Of the transpose of `matrix`, which is `[depth, outputs]`.
+    pub fn transposed(matrix: &[f32], (depth, outputs): (usize, usize)) -> Panels {
+        let mut panels = Panels::empty(outputs, depth);
+        for first in (0..outputs).step_by(panels.width) {
+            let here = panels.width.min(outputs - first);
+            for row in matrix.chunks_exact(outputs) {
+                panels.values.extend_from_slice(&row[first..][..here]);
+                panels.values.resize(panels.values.len() + panels.width - here, 0.0);
+            }
+        }
+        panels
+    }
+
+    /// With room for all panels, at whose beginning the values end.
+    fn empty(outputs: usize, depth: usize) -> Panels {
+        let width = KERNELS.lanes * KERNELS.vectors;
+        let mut values: Vec<f32> = Vec::with_capacity(outputs.next_multiple_of(width) * depth + LINE);
+        let start = values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        values.resize(start, 0.0);
+        Panels { values, start, width, outputs, depth }
+    }
+
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.values[..])
+    }
+
+    /// `x matrix^T` for rows `x`, shared out over the threads.
+    pub fn new_product(&self, x: &[f32]) -> Vec<f32> {
+        let len = x.len() / self.depth * self.outputs;
+        let mut out = Vec::with_capacity(len);
+        self.write(x, &mut out.spare_capacity_mut()[..len], Old::Overwrite);
+        // SAFETY: `write` has overwritten so many.
+        unsafe { out.set_len(len) };
+        out
+    }
+
+    /// `out = x matrix^T` or `out += x matrix^T` for rows `x`, shared out over the threads.
+    pub fn product(&self, x: &[f32], out: &mut [f32], old: Old) {
+        // SAFETY: `write` puts nothing into `out` that is not initialized.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
+        self.write(x, out, old);
+    }
+
+    /// All of `out`, which is initialized where it is added to.
+    fn write(&self, x: &[f32], out: &mut [MaybeUninit<f32>], old: Old) {
+        assert!(out.len() * self.depth == x.len() * self.outputs, "a product of other sizes");
+        if threads() == 1 {
+            return self.write_rows(x, out, old);
+        }
+        let tasks = x.chunks(ROWS * self.depth).zip(out.chunks_mut(ROWS * self.outputs));
+        each(tasks, |(x, out)| self.write_rows(x, out, old));
+    }
+
+    /// What a row gets is the same, bit by bit, as from [`super::matmul::matmul_here`]: a chain of fused multiply-adds,
+    /// cut every [`DEPTH`] terms.
+    fn write_rows(&self, x: &[f32], out: &mut [MaybeUninit<f32>], old: Old) {
+        let Panels { start, width, outputs, depth, .. } = *self;
+        let rows = x.len() / depth;
+        assert!(x.len() == rows * depth && out.len() == rows * outputs, "a product of other sizes");
+        let panels = outputs.div_ceil(width);
+        for from in (0..depth).step_by(DEPTH) {
+            let terms = DEPTH.min(depth - from);
+            let add = old == Old::Add || from > 0;
+            let group = (GROUP / (terms * width)).max(1);
+            for first in (0..panels).step_by(group) {
+                for row in (0..rows).step_by(KERNELS.rows) {
+                    let rows = KERNELS.rows.min(rows - row);
+                    let x = &x[row * depth + from..];
+                    for panel in first..panels.min(first + group) {
+                        let here = width.min(outputs - panel * width);
+                        let values = &self.values[start + (panel * depth + from) * width..];
+                        let out = &mut out[row * outputs + panel * width..];
+                        let kernel =
+                            KERNELS.table[(here.div_ceil(KERNELS.lanes) - 1) * KERNELS.rows + rows - 1];
+                        // SAFETY: `KERNELS` has only kernels that this processor runs. This one reads `terms * width`
+                        // values of the panel and `terms` of each of `rows` rows of `x`, and writes `here` of each of
+                        // `rows` rows of `out`; all are there, for the sizes were checked above.
+                        unsafe {
+                            kernel(
+                                here,
+                                rows,
+                                terms,
+                                out.as_mut_ptr().cast(),
+                                values.as_ptr(),
+                                x.as_ptr(),
+                                outputs as isize,
+                                1,
+                                width as isize,
+                                1,
+                                depth as isize,
+                                if add { 1.0 } else { 0.0 },
+                                1.0,
+                                u8::from(add),
+                                false,
+                                false,
+                                false,
+                                std::ptr::null(),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes up to [`TILE`] columns of up to [`TILE`] rows, which are `stride` apart, as rows that are `to_stride` apart.
+fn turn(rows: &[f32], stride: usize, columns: usize, to: &mut [f32], to_stride: usize) {
+    let count = rows.len().div_ceil(stride);
+    if (count, columns) == (TILE, TILE) {
+        let mut tile = [[0.0; TILE]; TILE];
+        for (tile, row) in tile.iter_mut().zip(rows.chunks(stride)) {
+            tile.copy_from_slice(&row[..TILE]);
+        }
+        for (column, to) in to.chunks_mut(to_stride).enumerate().take(TILE) {
+            let turned: [f32; TILE] = std::array::from_fn(|row| tile[row][column]);
+            to[..TILE].copy_from_slice(&turned);
+        }
+    } else {
+        for (at, row) in rows.chunks(stride).enumerate() {
+            for (column, x) in row[..columns].iter().enumerate() {
+                to[column * to_stride + at] = *x;
+            }
+        }
+    }
+}
