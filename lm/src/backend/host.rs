@@ -34,7 +34,7 @@ impl Engine for Fused {
     type Moments = Moments;
 
     /// The activations of a part then stay in the processor's cache.
-    const PART: usize = 1024;
+    const PART: usize = 256;
 
     fn guard<R>(work: impl FnOnce() -> R) -> Result<R> {
         Ok(work())

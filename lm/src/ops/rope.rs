@@ -69,10 +69,9 @@ impl Rope {
         let (cos, sin) = self.at(position);
         let sign = if turn == Turn::To { scale } else { -scale };
         let ((a, b), (ya, yb)) = (x.split_at(half), y.split_at_mut(half));
-        let (b, yb) = (&b[..half], &mut yb[..half]);
-        for i in 0..half {
-            ya[i] = a[i] * cos[i] * scale - b[i] * sin[i] * sign;
-            yb[i] = b[i] * cos[i] * scale + a[i] * sin[i] * sign;
+        for ((((a, b), (ya, yb)), cos), sin) in a.iter().zip(b).zip(ya.iter_mut().zip(yb)).zip(cos).zip(sin) {
+            *ya = a * cos * scale - b * sin * sign;
+            *yb = b * cos * scale + a * sin * sign;
         }
     }
 }

@@ -79,7 +79,14 @@ pub(crate) fn max(row: &[f32]) -> f32 {
             most[i] = if block[i] > most[i] { block[i] } else { most[i] };
         }
     }
-    most.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            most[i] = if most[i + half] > most[i] { most[i + half] } else { most[i] };
+        }
+        half /= 2;
+    }
+    most[0]
 }
 
 /// Turns a row of scores into probabilities and gives `log(sum(exp(scores)))`.

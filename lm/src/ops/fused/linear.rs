@@ -1,7 +1,7 @@
 //! A matrix product with weights, and the residual stream added on the way.
 
 use super::matmul::{Mat, Old, Size, matmul};
-use super::view::view;
+use super::view::{view, view_mut};
 use super::weight::Weight;
 use super::{CHUNK, Cpu, Matrix, Tape, add, parallel::each, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
@@ -16,8 +16,13 @@ pub(super) fn linear<T: Tape<f32, Cpu>>(
     let ((rows, k), width) = (*x.shape(), weight.matrix.shape().0);
     let (y, residual) = match residual {
         Some(residual) => {
-            let (residual, past) = residual.split_tape();
+            let (mut residual, past) = residual.split_tape();
             tape = tape.merge(past);
+            if !T::OWNS_TAPE {
+                // Nobody asks for a gradient, so that the sum may take its place.
+                weight.forward.product(view(&x), view_mut(&mut residual), Old::Add);
+                return residual.put_tape(tape);
+            }
             let mut y = view(&residual).to_vec();
             weight.forward.product(view(&x), &mut y, Old::Add);
             (y, Some(residual.ghost()))

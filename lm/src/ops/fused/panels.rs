@@ -5,6 +5,7 @@
 
 use super::matmul::{DEPTH, Old};
 use super::parallel::{each, threads};
+use super::transpose::{TILE, transpose};
 use gemm_common::microkernel::MicroKernelFn;
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
@@ -50,9 +51,6 @@ const GROUP: usize = 1 << 16;
 /// Rows that one task takes where they are shared out: a multiple of what any kernel takes.
 const ROWS: usize = 96;
 
-/// Rows and columns that are turned at a time.
-const TILE: usize = 16;
-
 /// Panels begin where lines of the cache do.
 const LINE: usize = 16;
 
@@ -76,9 +74,7 @@ impl Panels {
             for from in (0..depth).step_by(TILE) {
                 let columns = TILE.min(depth - from);
                 turned.fill(0.0);
-                for (at, rows) in rows.chunks(TILE * depth).enumerate() {
-                    turn(&rows[from..], depth, columns, &mut turned[at * TILE..], panels.width);
-                }
+                transpose(&rows[from..], depth, columns, &mut turned, panels.width);
                 panels.values.extend_from_slice(&turned[..columns * panels.width]);
             }
         }
@@ -186,27 +182,6 @@ impl Panels {
                         }
                     }
                 }
-            }
-        }
-    }
-}
-
-/// Writes up to [`TILE`] columns of up to [`TILE`] rows, which are `stride` apart, as rows that are `to_stride` apart.
-fn turn(rows: &[f32], stride: usize, columns: usize, to: &mut [f32], to_stride: usize) {
-    let count = rows.len().div_ceil(stride);
-    if (count, columns) == (TILE, TILE) {
-        let mut tile = [[0.0; TILE]; TILE];
-        for (tile, row) in tile.iter_mut().zip(rows.chunks(stride)) {
-            tile.copy_from_slice(&row[..TILE]);
-        }
-        for (column, to) in to.chunks_mut(to_stride).enumerate().take(TILE) {
-            let turned: [f32; TILE] = std::array::from_fn(|row| tile[row][column]);
-            to[..TILE].copy_from_slice(&turned);
-        }
-    } else {
-        for (at, row) in rows.chunks(stride).enumerate() {
-            for (column, x) in row[..columns].iter().enumerate() {
-                to[column * to_stride + at] = *x;
             }
         }
     }
