@@ -6,7 +6,7 @@ use crate::decoder::{Decoder, Ready};
 use crate::error::Result;
 use crate::ops::parallel::{each, map};
 use crate::ops::view::{view, view_mut};
-use crate::ops::{CHUNK, Fused, Matrix, Vector, Weight, add, log_prob};
+use crate::ops::{CHUNK, Fused, Matrix, Vector, Weight, add, log_prob, slots};
 use crate::parameters::Slot;
 use crate::sample::{Sampled, Sampling, generate};
 use crate::train::{AdamW, Moments, Update};
@@ -79,6 +79,7 @@ impl Engine for Fused {
         });
         let mut gradients = map(ways_back, |(part, weights)| {
             let mut gradients = backward(part.0, weights.to_vec());
+            slots::clear();
             let taken = decoder.parameters.iter().map(|parameter| {
                 let gradient = gradients.get_or_alloc_mut(parameter);
                 std::mem::take(&mut **gradient.expect("the CPU device allocates or aborts"))

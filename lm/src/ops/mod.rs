@@ -16,7 +16,7 @@ mod tests;
 #[cfg(any(test, feature = "check"))]
 pub(crate) use composed::Composed;
 pub(crate) use fused::matmul::Old;
-pub(crate) use fused::{CHUNK, Fused, Weight, add, kernels, log_prob, parallel, room, view};
+pub(crate) use fused::{CHUNK, Fused, Weight, add, kernels, log_prob, parallel, room, slots, view};
 pub(crate) use rope::{Rope, Turn};
 
 use dfdx::prelude::{Device, NoneTape, Tape, Tensor};

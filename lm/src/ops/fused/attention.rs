@@ -5,9 +5,10 @@
 
 use super::matmul::{Mat, Old, Size, matmul_here};
 use super::parallel::{each, pieces_mut};
+use super::slots::{Input, Output, give_back};
 use super::transpose::{TILE, transpose};
 use super::view::view;
-use super::{Attention, Cpu, Matrix, Tape, add, kernels, record, room, take, tensor};
+use super::{Attention, Cpu, Matrix, Tape, add, kernels, record, room, tensor};
 use crate::ops::Turn;
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::sync::Arc;
@@ -133,23 +134,25 @@ pub(super) fn attention<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, how: &Arc<Attent
         .zip(pieces_mut(&mut weights, how.lengths().map(|len| how.heads * Attention::weights(len))));
     each_sequence(sequences, |((x, y), weights), scratch| forward(how, x, y, weights, scratch));
     let y = tensor(&qkv, y, (tokens, out_width));
-    let (out, how) = (y.ghost(), how.clone());
+    let (out, how, input) = (Output::new::<T>(&y), how.clone(), Input::new(&qkv));
     record(&mut tape, move |gradients| {
-        let dy = take(gradients.get_or_alloc_mut(&out)?);
-        let dqkv = gradients.get_or_alloc_mut(&qkv)?;
+        let dy = out.take(gradients)?;
         let mut rest = &weights[..];
         let weights = how.lengths().map(|len| {
             let (piece, after) = rest.split_at(how.heads * Attention::weights(len));
             rest = after;
             piece
         });
-        let sequences = view_sequences(&how, view(&qkv), width)
-            .zip(view_sequences(&how, &dy, out_width))
-            .zip(weights)
-            .zip(pieces_mut(dqkv, how.lengths().map(|len| len * width)));
-        each_sequence(sequences, |(((x, dy), weights), dx), scratch| {
-            backward(&how, x, dy, weights, dx, scratch);
-        });
+        input.add(gradients, |dqkv, old| {
+            let sequences = view_sequences(&how, view(&qkv), width)
+                .zip(view_sequences(&how, &dy, out_width))
+                .zip(weights)
+                .zip(pieces_mut(dqkv, how.lengths().map(|len| len * width)));
+            each_sequence(sequences, |(((x, dy), weights), dx), scratch| {
+                backward(&how, x, dy, weights, dx, old, scratch);
+            });
+        })?;
+        give_back(dy);
         Ok(())
     });
     y.put_tape(tape)
@@ -222,13 +225,14 @@ fn forward(how: &Attention, x: &[f32], y: &mut [f32], mut weights: &mut [f32], s
     }
 }
 
-/// One sequence: adds to the gradient `dx` of its queries, keys and values.
+/// One sequence: writes the gradient `dx` of its queries, keys and values, or adds to it.
 fn backward(
     how: &Attention,
     x: &[f32],
     dy: &[f32],
     mut weights: &[f32],
     dx: &mut [f32],
+    old: Old,
     scratch: &mut Scratch,
 ) {
     for group in how.groups() {
@@ -270,20 +274,25 @@ fn backward(
             matmul_here(dkeys, dim, size, dscores.transposed(), queries, Old::Add);
             matmul_here(dvalues, dim, size, p.transposed(), dout, Old::Add);
         }
+        // Each value of `dx` belongs to one head.
+        let put = |dx: &mut [f32], values: &[f32]| match old {
+            Old::Overwrite => dx.copy_from_slice(values),
+            Old::Add => add(dx, values),
+        };
         let turned_back = room(&mut scratch.stacked, dim);
         for block in blocks(len) {
             let dqueries = &dqueries[block.first * heads * dim..];
             group.stack(block, |row, position, head| {
                 how.rope.apply(Turn::Back, position, &dqueries[row * dim..][..dim], turned_back, how.scale());
-                add(&mut dx[position * width + group.query + head * dim..][..dim], turned_back);
+                put(&mut dx[position * width + group.query + head * dim..][..dim], turned_back);
             });
         }
         let rows = dkeys.chunks_exact(dim).zip(dvalues.chunks_exact(dim));
         for (position, (dkey, dvalue)) in rows.enumerate() {
             let dx = &mut dx[position * width..];
             how.rope.apply(Turn::Back, position, dkey, turned_back, 1.0);
-            add(&mut dx[group.key..][..dim], turned_back);
-            add(&mut dx[group.value..][..dim], dvalue);
+            put(&mut dx[group.key..][..dim], turned_back);
+            put(&mut dx[group.value..][..dim], dvalue);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Rows of a table, picked by token.
 
+use super::slots::{Output, give_back};
 use super::view::view;
-use super::{Cpu, Matrix, Tape, record, take, tensor};
+use super::{Cpu, Matrix, Tape, record, tensor};
 use dfdx::prelude::{HasShape, PutTape};
 
 pub(super) fn embedding<T: Tape<f32, Cpu>>(
@@ -17,15 +18,16 @@ pub(super) fn embedding<T: Tape<f32, Cpu>>(
         y.extend(table[id as usize * width..][..width].iter().map(|x| x * scale));
     }
     let y = tensor(weight, y, (ids.len(), width));
-    let (out, weight, ids) = (y.ghost(), weight.ghost(), ids.to_vec());
+    let (out, weight, ids) = (Output::new::<T>(&y), weight.ghost(), ids.to_vec());
     record(&mut tape, move |gradients| {
-        let dy = take(gradients.get_or_alloc_mut(&out)?);
+        let dy = out.take(gradients)?;
         let dw = gradients.get_or_alloc_mut(&weight)?;
         for (dy, &id) in dy.chunks_exact(width).zip(&ids) {
             for (dw, dy) in dw[id as usize * width..][..width].iter_mut().zip(dy) {
                 *dw += dy * scale;
             }
         }
+        give_back(dy);
         Ok(())
     });
     y.put_tape(tape)

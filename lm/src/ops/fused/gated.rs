@@ -1,7 +1,8 @@
 //! The gate of the feed-forward network.
 
+use super::slots::{Input, Output, give_back};
 use super::view::view;
-use super::{Cpu, Gate, Matrix, ROWS, Tape, kernels, parallel::each, record, take, tensor};
+use super::{Cpu, Gate, Matrix, ROWS, Tape, kernels, parallel::each, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 pub(super) fn gated<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gate: Gate) -> Matrix<Cpu, T> {
@@ -15,17 +16,19 @@ pub(super) fn gated<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gate: Gate) -> Matrix<
         }
     });
     let y = tensor(&x, y, (rows, narrow));
-    let out = y.ghost();
+    let (out, input) = (Output::new::<T>(&y), Input::new(&x));
     record(&mut tape, move |gradients| {
-        let dy = take(gradients.get_or_alloc_mut(&out)?);
-        let dx = gradients.get_or_alloc_mut(&x)?;
-        let inputs = view(&x).chunks(ROWS * wide).zip(dy.chunks(ROWS * narrow));
-        each(dx.chunks_mut(ROWS * wide).zip(inputs), |(dx, (x, dy))| {
-            let rows = dx.chunks_exact_mut(wide).zip(x.chunks_exact(wide)).zip(dy.chunks_exact(narrow));
-            for ((dx, x), dy) in rows {
-                kernels::add_gated_gradient(gate, x, dy, dx);
-            }
-        });
+        let dy = out.take(gradients)?;
+        input.add(gradients, |dx, old| {
+            let inputs = view(&x).chunks(ROWS * wide).zip(dy.chunks(ROWS * narrow));
+            each(dx.chunks_mut(ROWS * wide).zip(inputs), |(dx, (x, dy))| {
+                let rows = dx.chunks_exact_mut(wide).zip(x.chunks_exact(wide)).zip(dy.chunks_exact(narrow));
+                for ((dx, x), dy) in rows {
+                    kernels::gated_gradient(gate, x, dy, dx, old);
+                }
+            });
+        })?;
+        give_back(dy);
         Ok(())
     });
     y.put_tape(tape)

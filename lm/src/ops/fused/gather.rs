@@ -1,7 +1,9 @@
 //! The rows of a matrix that are wanted further on.
 
+use super::matmul::Old;
+use super::slots::{Input, Output, give_back};
 use super::view::view;
-use super::{Cpu, Matrix, Tape, add, record, take, tensor};
+use super::{Cpu, Matrix, Tape, add, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
 pub(super) fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Matrix<Cpu, T> {
@@ -13,13 +15,18 @@ pub(super) fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Ma
         y.extend_from_slice(&values[row * width..][..width]);
     }
     let y = tensor(&x, y, (rows.len(), width));
-    let (out, x, rows) = (y.ghost(), x.ghost(), rows.to_vec());
+    let (out, x, rows) = (Output::new::<T>(&y), Input::new(&x), rows.to_vec());
     record(&mut tape, move |gradients| {
-        let dy = take(gradients.get_or_alloc_mut(&out)?);
-        let dx = gradients.get_or_alloc_mut(&x)?;
-        for (dy, &row) in dy.chunks_exact(width).zip(&rows) {
-            add(&mut dx[row * width..][..width], dy);
-        }
+        let dy = out.take(gradients)?;
+        x.add(gradients, |dx, old| {
+            if old == Old::Overwrite {
+                dx.fill(0.0);
+            }
+            for (dy, &row) in dy.chunks_exact(width).zip(&rows) {
+                add(&mut dx[row * width..][..width], dy);
+            }
+        })?;
+        give_back(dy);
         Ok(())
     });
     y.put_tape(tape)

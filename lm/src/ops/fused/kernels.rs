@@ -1,5 +1,6 @@
 //! Arithmetic on rows, in blocks that the compiler turns into vector instructions. Sums have a fixed order.
 
+use super::matmul::Old;
 use crate::ops::{GELU_CUBE, GELU_SLOPE, Gate};
 
 const LANES: usize = 16;
@@ -178,17 +179,20 @@ fn gated_by<C: Curve>(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Adds to `dx` the gradient that [`gated`] sends to `x`, given that of its result.
+/// Writes or adds to `dx` the gradient that [`gated`] sends to `x`, given that of its result.
 #[inline(always)]
-pub(crate) fn add_gated_gradient(gate: Gate, x: &[f32], dy: &[f32], dx: &mut [f32]) {
-    match gate {
-        Gate::Silu => add_gradient_by::<Silu>(x, dy, dx),
-        Gate::Gelu => add_gradient_by::<Gelu>(x, dy, dx),
+pub(crate) fn gated_gradient(gate: Gate, x: &[f32], dy: &[f32], dx: &mut [f32], old: Old) {
+    match (gate, old) {
+        (Gate::Silu, Old::Overwrite) => gradient_by::<Silu, false>(x, dy, dx),
+        (Gate::Silu, Old::Add) => gradient_by::<Silu, true>(x, dy, dx),
+        (Gate::Gelu, Old::Overwrite) => gradient_by::<Gelu, false>(x, dy, dx),
+        (Gate::Gelu, Old::Add) => gradient_by::<Gelu, true>(x, dy, dx),
     }
 }
 
 #[inline(always)]
-fn add_gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+fn gradient_by<C: Curve, const ADD: bool>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let sum = |old: f32, term: f32| if ADD { old + term } else { term };
     let ((gate, up), (dgate, dup)) = (x.split_at(dy.len()), dx.split_at_mut(dy.len()));
     let terms = |gate: f32, up: f32, dy: f32| {
         let s = sigmoid(C::k(gate));
@@ -202,14 +206,14 @@ fn add_gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
         let (dgate, dup) = (&mut dgate[at..at + LANES], &mut dup[at..at + LANES]);
         for i in 0..LANES {
             let (to_gate, to_up) = terms(gate[i], up[i], dy[i]);
-            dgate[i] += to_gate;
-            dup[i] += to_up;
+            dgate[i] = sum(dgate[i], to_gate);
+            dup[i] = sum(dup[i], to_up);
         }
     }
     for i in blocks..dy.len() {
         let (to_gate, to_up) = terms(gate[i], up[i], dy[i]);
-        dgate[i] += to_gate;
-        dup[i] += to_up;
+        dgate[i] = sum(dgate[i], to_gate);
+        dup[i] = sum(dup[i], to_up);
     }
 }
 

@@ -1,9 +1,10 @@
 //! A matrix product with weights, and the residual stream added on the way.
 
 use super::matmul::{Mat, Old, Size, matmul};
+use super::slots::{Input, Output, give_back};
 use super::view::{view, view_mut};
 use super::weight::Weight;
-use super::{CHUNK, Cpu, Matrix, Tape, add, parallel::each, record, take, tensor};
+use super::{Cpu, Matrix, Tape, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::sync::Arc;
 
@@ -25,21 +26,21 @@ pub(super) fn linear<T: Tape<f32, Cpu>>(
             }
             let mut y = view(&residual).to_vec();
             weight.forward.product(view(&x), &mut y, Old::Add);
-            (y, Some(residual.ghost()))
+            (y, Some(Input::new(&residual)))
         }
         None => (weight.forward.new_product(view(&x)), None),
     };
     let y = tensor(&x, y, (rows, width));
-    let (out, weight) = (y.ghost(), weight.clone());
+    let (out, weight, input) = (Output::new::<T>(&y), weight.clone(), Input::new(&x));
     record(&mut tape, move |gradients| {
-        let dy = take(gradients.get_or_alloc_mut(&out)?);
-        weight.back().product(&dy, gradients.get_or_alloc_mut(&x)?, Old::Add);
+        let dy = out.take(gradients)?;
+        input.add(gradients, |dx, old| weight.back().product(&dy, dx, old))?;
         let size = Size { m: width, n: k, k: rows };
         let dw = gradients.get_or_alloc_mut(&weight.matrix)?;
         matmul(dw, size, Mat::rows(&dy, width).transposed(), Mat::rows(view(&x), k), Old::Add);
-        if let Some(residual) = residual {
-            let dr = gradients.get_or_alloc_mut(&residual)?;
-            each(dr.chunks_mut(CHUNK).zip(dy.chunks(CHUNK)), |(dr, dy)| add(dr, dy));
+        match residual {
+            Some(residual) => residual.put(gradients, dy)?,
+            None => give_back(dy),
         }
         Ok(())
     });

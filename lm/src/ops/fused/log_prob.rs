@@ -1,6 +1,7 @@
 //! Log-probabilities of tokens, without ever holding the logits of a whole batch.
 
 use super::matmul::{Mat, Old, Size, matmul};
+use super::slots::Input;
 use super::view::view;
 use super::weight::Weight;
 use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, record, room, take, tensor};
@@ -62,37 +63,37 @@ pub(super) fn linear_log_prob<T: Tape<f32, Cpu>>(
     }
     let kept = (rows <= SLICE && buffer.len() <= KEPT).then_some(buffer);
     let y = tensor(&x, y, (rows,));
-    let (out, weight, targets) = (y.ghost(), weight.clone(), targets.to_vec());
+    let (out, weight, targets, input) = (y.ghost(), weight.clone(), targets.to_vec(), Input::new(&x));
     record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
-        let mut dx = take(gradients.get_or_alloc_mut(&x)?);
         let mut dw = take(gradients.get_or_alloc_mut(&weight.matrix)?);
-        let known = kept.is_some();
-        let mut buffer = kept.unwrap_or_default();
-        for slice in slices(rows) {
-            let len = slice.len();
-            let values =
-                if known { &mut buffer[..] } else { logits(&x, &weight, slice.clone(), &mut buffer) };
-            let per_row = dy[slice.clone()].chunks(ROWS).zip(targets[slice.clone()].chunks(ROWS));
-            each(values.chunks_mut(ROWS * vocabulary).zip(per_row), |(values, (dy, targets))| {
-                for ((values, &dy), &target) in values.chunks_exact_mut(vocabulary).zip(dy).zip(targets) {
-                    if !known {
-                        kernels::softmax(values);
+        input.add(gradients, |dx, old| {
+            let known = kept.is_some();
+            let mut buffer = kept.unwrap_or_default();
+            for slice in slices(rows) {
+                let len = slice.len();
+                let values =
+                    if known { &mut buffer[..] } else { logits(&x, &weight, slice.clone(), &mut buffer) };
+                let per_row = dy[slice.clone()].chunks(ROWS).zip(targets[slice.clone()].chunks(ROWS));
+                each(values.chunks_mut(ROWS * vocabulary).zip(per_row), |(values, (dy, targets))| {
+                    for ((values, &dy), &target) in values.chunks_exact_mut(vocabulary).zip(dy).zip(targets) {
+                        if !known {
+                            kernels::softmax(values);
+                        }
+                        // d log p(target) / d logits = one_hot(target) - p
+                        for p in &mut *values {
+                            *p *= -dy;
+                        }
+                        values[target as usize] += dy;
                     }
-                    // d log p(target) / d logits = one_hot(target) - p
-                    for p in &mut *values {
-                        *p *= -dy;
-                    }
-                    values[target as usize] += dy;
-                }
-            });
-            let columns = slice.start * width..slice.end * width;
-            weight.back().product(values, &mut dx[columns.clone()], Old::Add);
-            let size = Size { m: vocabulary, n: width, k: len };
-            let dlogits = Mat::rows(values, vocabulary).transposed();
-            matmul(&mut dw, size, dlogits, Mat::rows(&view(&x)[columns], width), Old::Add);
-        }
-        **gradients.get_or_alloc_mut(&x)? = dx;
+                });
+                let columns = slice.start * width..slice.end * width;
+                weight.back().product(values, &mut dx[columns.clone()], old);
+                let size = Size { m: vocabulary, n: width, k: len };
+                let dlogits = Mat::rows(values, vocabulary).transposed();
+                matmul(&mut dw, size, dlogits, Mat::rows(&view(&x)[columns], width), Old::Add);
+            }
+        })?;
         **gradients.get_or_alloc_mut(&weight.matrix)? = dw;
         Ok(())
     });

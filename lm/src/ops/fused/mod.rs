@@ -16,6 +16,7 @@ pub(crate) mod panels;
 pub(crate) mod parallel;
 mod rms_norm;
 mod scalar_head;
+pub(crate) mod slots;
 mod transpose;
 pub(crate) mod view;
 mod weight;

@@ -1,5 +1,7 @@
 //! One number for each row.
 
+use super::matmul::Old;
+use super::slots::Input;
 use super::view::view;
 use super::{Cpu, Matrix, Tape, Vector, kernels, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
@@ -14,15 +16,19 @@ pub(super) fn scalar_head<T: Tape<f32, Cpu>>(
     let (w, b) = (view(weight), view(bias)[0]);
     let y = view(&x).chunks_exact(width).map(|x| kernels::dot(x, w) + b).collect();
     let y = tensor(&x, y, (rows,));
-    let (out, weight, bias) = (y.ghost(), weight.clone(), bias.ghost());
+    let (out, weight, bias, input) = (y.ghost(), weight.clone(), bias.ghost(), Input::new(&x));
     record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
-        let dx = gradients.get_or_alloc_mut(&x)?;
-        for (dx, dy) in dx.chunks_exact_mut(width).zip(&dy) {
-            for (dx, w) in dx.iter_mut().zip(view(&weight)) {
-                *dx += dy * w;
+        input.add(gradients, |dx, old| {
+            if old == Old::Overwrite {
+                dx.fill(0.0);
             }
-        }
+            for (dx, dy) in dx.chunks_exact_mut(width).zip(&dy) {
+                for (dx, w) in dx.iter_mut().zip(view(&weight)) {
+                    *dx += dy * w;
+                }
+            }
+        })?;
         let dw = gradients.get_or_alloc_mut(&weight)?;
         for (x, dy) in view(&x).chunks_exact(width).zip(&dy) {
             for (dw, x) in dw.iter_mut().zip(x) {

@@ -4,31 +4,41 @@
 pub(super) const TILE: usize = 16;
 
 /// Writes the first `columns` values of rows, which are `stride` apart, as rows that are `to_stride` apart. The last row
-/// ends where `rows` does or later.
+/// ends where `rows` does or later. Where whole tiles fit into `to_stride`, the last one is filled up with zeros.
 pub(super) fn transpose(rows: &[f32], stride: usize, columns: usize, to: &mut [f32], to_stride: usize) {
     for (row, rows) in rows.chunks(TILE * stride).enumerate() {
         for column in (0..columns.min(rows.len())).step_by(TILE) {
-            let to = &mut to[column * to_stride + row * TILE..];
-            tile(&rows[column..], stride, TILE.min(columns - column), to, to_stride);
+            let (rows, to) = (&rows[column..], &mut to[column * to_stride + row * TILE..]);
+            let (count, columns) = (rows.len().div_ceil(stride), TILE.min(columns - column));
+            if (count, columns) == (TILE, TILE) {
+                let whole = |row: usize| rows[row * stride..].first_chunk().expect("a row has all columns");
+                put(std::array::from_fn(whole), (TILE, TILE), to, to_stride);
+            } else {
+                put(part(rows, stride, columns).each_ref(), (count, columns), to, to_stride);
+            }
         }
     }
 }
 
-fn tile(rows: &[f32], stride: usize, columns: usize, to: &mut [f32], to_stride: usize) {
-    if (rows.len().div_ceil(stride), columns) == (TILE, TILE) {
-        let mut tile = [[0.0; TILE]; TILE];
-        for (tile, row) in tile.iter_mut().zip(rows.chunks(stride)) {
-            tile.copy_from_slice(&row[..TILE]);
-        }
-        for (column, to) in to.chunks_mut(to_stride).enumerate().take(TILE) {
-            let turned: [f32; TILE] = std::array::from_fn(|row| tile[row][column]);
+#[inline(never)]
+fn part(rows: &[f32], stride: usize, columns: usize) -> [[f32; TILE]; TILE] {
+    let mut tile = [[0.0; TILE]; TILE];
+    for (tile, row) in tile.iter_mut().zip(rows.chunks(stride)) {
+        tile[..columns].copy_from_slice(&row[..columns]);
+    }
+    tile
+}
+
+#[inline(always)]
+fn put(tile: [&[f32; TILE]; TILE], (count, columns): (usize, usize), to: &mut [f32], to_stride: usize) {
+    for column in 0..columns {
+        let turned: [f32; TILE] = std::array::from_fn(|row| tile[row][column]);
+        let to = &mut to[column * to_stride..];
+        // A length that is known is copied without a call.
+        if to_stride.is_multiple_of(TILE) {
             to[..TILE].copy_from_slice(&turned);
-        }
-    } else {
-        for (at, row) in rows.chunks(stride).enumerate() {
-            for (column, x) in row[..columns].iter().enumerate() {
-                to[column * to_stride + at] = *x;
-            }
+        } else {
+            to[..count].copy_from_slice(&turned[..count]);
         }
     }
 }
