@@ -4,7 +4,7 @@ use crate::batch::Packed;
 use crate::config::{Config, Head};
 use crate::ops::{Attention, Matrix, Ops, Rope, Vector};
 use crate::parameters::{PER_LAYER, Slot, slots};
-use dfdx::prelude::{Tape, TensorFromVec};
+use dfdx::prelude::{Storage, Tape, TensorFromVec};
 use std::sync::Arc;
 
 #[cfg(test)]
@@ -32,17 +32,17 @@ pub(crate) struct Ready<'a, O: Ops> {
     pub weights: Vec<O::Weight>,
 }
 
-/// The parameters of one layer.
-pub(crate) struct Layer<'a, O: Ops> {
-    pub attention_norm: &'a Matrix<O::Device>,
-    pub qkv: &'a O::Weight,
-    pub output: &'a O::Weight,
-    pub mlp_norm: &'a Matrix<O::Device>,
-    pub gate_up: &'a O::Weight,
-    pub down: &'a O::Weight,
+/// The parameters of one layer; `W` is a matrix for products.
+pub(crate) struct Layer<'a, D: Storage<f32>, W> {
+    pub attention_norm: &'a Matrix<D>,
+    pub qkv: &'a W,
+    pub output: &'a W,
+    pub mlp_norm: &'a Matrix<D>,
+    pub gate_up: &'a W,
+    pub down: &'a W,
 }
 
-/// Matrices of a layer.
+/// Matrices of a layer, in the order of [`Decoder::ready`].
 const MATRICES: usize = 4;
 
 impl<O: Ops> Decoder<O> {
@@ -75,8 +75,8 @@ impl<O: Ops> Decoder<O> {
 
     pub fn ready(&self) -> Ready<'_, O> {
         let mut matrices = vec![];
-        for p in self.layers() {
-            matrices.extend([&p[1], &p[2], &p[4], &p[5]]);
+        for Layer { qkv, output, gate_up, down, .. } in self.layers() {
+            matrices.extend([qkv, output, gate_up, down]);
         }
         if self.head == Head::Lm {
             matrices.push(self.after_norm().first().unwrap_or(self.embedding()));
@@ -84,8 +84,18 @@ impl<O: Ops> Decoder<O> {
         Ready { decoder: self, weights: O::weights(&matrices) }
     }
 
-    fn layers(&self) -> impl Iterator<Item = &[Matrix<O::Device>]> {
-        self.parameters[1..][..PER_LAYER * self.config.num_hidden_layers].chunks_exact(PER_LAYER)
+    fn layers(&self) -> impl Iterator<Item = Layer<'_, O::Device, Matrix<O::Device>>> {
+        let (layers, _) = self.parameters[1..].as_chunks::<PER_LAYER>();
+        layers[..self.config.num_hidden_layers].iter().map(
+            |[attention_norm, qkv, output, mlp_norm, gate_up, down]| Layer {
+                attention_norm,
+                qkv,
+                output,
+                mlp_norm,
+                gate_up,
+                down,
+            },
+        )
     }
 
     pub fn norm(&self) -> &Matrix<O::Device> {
@@ -98,14 +108,15 @@ impl<O: Ops> Decoder<O> {
 }
 
 impl<O: Ops> Ready<'_, O> {
-    pub fn layers(&self) -> impl Iterator<Item = Layer<'_, O>> {
-        self.decoder.layers().zip(self.weights.chunks_exact(MATRICES)).map(|(p, w)| Layer {
-            attention_norm: &p[0],
-            qkv: &w[0],
-            output: &w[1],
-            mlp_norm: &p[3],
-            gate_up: &w[2],
-            down: &w[3],
+    pub fn layers(&self) -> impl Iterator<Item = Layer<'_, O::Device, O::Weight>> {
+        let (weights, _) = self.weights.as_chunks::<MATRICES>();
+        self.decoder.layers().zip(weights).map(|(layer, [qkv, output, gate_up, down])| Layer {
+            attention_norm: layer.attention_norm,
+            qkv,
+            output,
+            mlp_norm: layer.mlp_norm,
+            gate_up,
+            down,
         })
     }
 
@@ -145,7 +156,7 @@ impl<O: Ops> Ready<'_, O> {
     /// The rest of a layer: `h` is what was attended to, `x` the residual stream.
     pub fn after_attention<T: Tape<f32, O::Device>>(
         &self,
-        layer: &Layer<O>,
+        layer: &Layer<O::Device, O::Weight>,
         h: Matrix<O::Device, T>,
         x: Matrix<O::Device, T>,
     ) -> Matrix<O::Device, T> {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lm::{Batch, Error, Head, Sampled, Sampling};
+use lm::{Batch, Config, Error, Head, Model, Sampled, Sampling};
 
 fn prompts(seed: u64, count: usize) -> Vec<Vec<u32>> {
     let mut rng = rng(seed);
@@ -51,6 +51,19 @@ fn log_probs_are_those_of_a_full_pass() {
             assert!((a - b).abs() < 2e-5, "{a} with the cache, {b} without");
         }
     }
+}
+
+/// Sums over more positions than a product sums up in one piece are cut alike in both.
+#[test]
+fn log_probs_after_long_prompts_are_those_of_a_full_pass_bit_by_bit() {
+    let config = Config { max_position_embeddings: 1100, ..config() };
+    let model = Model::new(config, Head::Lm, 2).unwrap();
+    let mut rng = rng(3);
+    let prompts: Vec<Vec<u32>> = [1, 500, 530, 1050].map(|len| tokens(&mut rng, len, len)).to_vec();
+    let sampled = model.sample(&prompts, &sampling(40), &seeds(4)).unwrap();
+    let full = model.log_probs(&continued(&prompts, &sampled)).unwrap();
+    let cached: Vec<f32> = sampled.iter().flat_map(|s| s.log_probs.clone()).collect();
+    assert_eq!(bits(&cached), bits(&full));
 }
 
 #[test]

@@ -4,9 +4,9 @@ use super::{Engine, backward};
 use crate::batch::Packed;
 use crate::decoder::{Decoder, Ready};
 use crate::error::Result;
-use crate::ops::parallel::{each, map};
+use crate::ops::parallel::{each, map, map_alike};
 use crate::ops::view::{view, view_mut};
-use crate::ops::{CHUNK, Fused, Matrix, Vector, Weight, add, log_prob, slots};
+use crate::ops::{CHUNK, Fused, Matrix, Vector, Weight, add, handover, log_prob};
 use crate::parameters::Slot;
 use crate::sample::{Sampled, Sampling, generate};
 use crate::train::{AdamW, Moments, Update};
@@ -49,7 +49,7 @@ impl Engine for Fused {
         parts: &[Packed],
         work: impl Fn(&Ready<Fused>, &Packed) -> Vec<R> + Sync + Send,
     ) -> Vec<R> {
-        map(parts, |part| work(ready, part)).into_iter().flatten().collect()
+        map_alike(parts, |part| part.tokens.len(), |part| work(ready, part)).into_iter().flatten().collect()
     }
 
     fn logits_by_slice(x: &Matrix<Cpu>, weight: &Arc<Weight>, visit: impl FnMut(usize, &mut [f32])) {
@@ -64,7 +64,11 @@ impl Engine for Fused {
     ) -> Result<(f32, Vec<Vec<f32>>)> {
         let parts = batch.split(trained_part(batch.tokens.len()));
         let ready = decoder.ready();
-        let recorded = map(&parts, |part| Recorded(ready.outputs(part, OwnedTape::default())));
+        let recorded = map_alike(
+            &parts,
+            |part| part.tokens.len(),
+            |part| Recorded(ready.outputs(part, OwnedTape::default())),
+        );
         let outputs: Vec<&[f32]> = recorded.iter().map(|part| view(&part.0)).collect();
         let (loss, gradient) = loss(&outputs.concat())?;
         // All at once here, for parts that go back side by side would wait for each other's.
@@ -77,9 +81,10 @@ impl Engine for Fused {
             rest = after;
             (part, weights)
         });
-        let mut gradients = map(ways_back, |(part, weights)| {
+        let rows = |(_, weights): &(Recorded, &[f32])| weights.len();
+        let mut gradients = map_alike(ways_back, rows, |(part, weights)| {
             let mut gradients = backward(part.0, weights.to_vec());
-            slots::clear();
+            handover::clear();
             let taken = decoder.parameters.iter().map(|parameter| {
                 let gradient = gradients.get_or_alloc_mut(parameter);
                 std::mem::take(&mut **gradient.expect("the CPU device allocates or aborts"))

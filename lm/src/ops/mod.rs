@@ -15,8 +15,8 @@ mod tests;
 
 #[cfg(any(test, feature = "check"))]
 pub(crate) use composed::Composed;
-pub(crate) use fused::matmul::Old;
-pub(crate) use fused::{CHUNK, Fused, Weight, add, kernels, log_prob, parallel, room, slots, view};
+pub(crate) use fused::matmul::{DEPTH, Old};
+pub(crate) use fused::{CHUNK, Fused, Weight, add, handover, kernels, log_prob, parallel, room, view};
 pub(crate) use rope::{Rope, Turn};
 
 use dfdx::prelude::{Device, NoneTape, Tape, Tensor};
@@ -50,7 +50,8 @@ pub(crate) const GELU_SLOPE: f32 = 1.595_769_2;
 pub(crate) const GELU_CUBE: f32 = 0.044_715;
 
 /// The differentiable functions of a decoder. Parameters come without a tape; their gradients are found by
-/// their identity. All matrices are row-major; weights are `[out, in]`, gains `[1, width]`.
+/// their identity. What one operation gave is used by others of these alone, or by none of them: between them `Fused`
+/// keeps gradients that dfdx does not see. All matrices are row-major; weights are `[out, in]`, gains `[1, width]`.
 pub(crate) trait Ops: 'static {
     type Device: Device<f32>;
 

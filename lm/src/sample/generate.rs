@@ -9,7 +9,7 @@ use crate::config::Head;
 use crate::decoder::{Decoder, Ready};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::ops::parallel::map;
+use crate::ops::parallel::map_alike;
 use crate::ops::view::view;
 use crate::ops::{Fused, Old, kernels, room};
 use dfdx::prelude::{Cpu, HasShape};
@@ -70,8 +70,8 @@ pub(crate) fn generate(
     let threads = rayon::current_num_threads().min(prompts.len());
     let width = prompts.len().div_ceil(threads).min(most);
     let queue = Queue::new(prompts, width.div_ceil(2));
-    let work = Work { decoder, ready: &ready, sampling, prompts, seeds, capacity, width };
-    let mut done = map(0..threads, |_| Generation::new(&work).run(&queue)).concat();
+    let work = Work { ready: &ready, sampling, prompts, seeds, capacity, width };
+    let mut done = map_alike(0..threads, |_| 1, |_| Generation::new(&work).run(&queue)).concat();
     done.sort_by_key(|(sequence, _)| *sequence);
     done.into_iter().map(|(_, sampled)| sampled).collect()
 }
@@ -109,7 +109,6 @@ impl Queue {
 
 /// What is to be done, the same for all threads.
 struct Work<'a> {
-    decoder: &'a Decoder<Fused>,
     ready: &'a Ready<'a, Fused>,
     sampling: &'a Sampling,
     prompts: &'a [Vec<u32>],
@@ -161,7 +160,7 @@ impl<'a> Generation<'a> {
 
     /// Sequences, each with what was generated, until no prompt is left.
     fn run(mut self, queue: &Queue) -> Vec<(usize, Sampled)> {
-        let vocabulary = self.work.decoder.config.vocab_size;
+        let vocabulary = self.work.ready.decoder.config.vocab_size;
         let mut done = vec![];
         loop {
             let (rows, wanted) = self.next_rows(queue);
@@ -204,7 +203,7 @@ impl<'a> Generation<'a> {
             wanted.push(rows.tokens.len() - 1);
             for sequence in group {
                 let cache =
-                    self.spare.pop().unwrap_or_else(|| Cache::new(&work.decoder.config, work.capacity));
+                    self.spare.pop().unwrap_or_else(|| Cache::new(&work.ready.decoder.config, work.capacity));
                 let stream = Stream::new(prompt.len(), work.seeds[sequence]);
                 self.active.push(Active { sequence, stream, cache, next: None, row: wanted.len() - 1 });
             }
@@ -226,8 +225,8 @@ impl<'a> Generation<'a> {
     /// Runs the decoder over rows (of a sequence in order of position); the logits of the `wanted` ones are then in
     /// their buffer.
     fn pass(&mut self, rows: &Rows, wanted: &[usize]) {
-        let Work { decoder, ready, .. } = *self.work;
-        let config = &decoder.config;
+        let ready = self.work.ready;
+        let (decoder, config) = (ready.decoder, &ready.decoder.config);
         let (n, width, qkv_width) = (rows.tokens.len(), config.hidden_size, config.qkv_width());
         let (eps, inner) = (config.rms_norm_eps, config.intermediate_size);
         let (scale, gate) = (config.embedding_scale(), config.gate());
@@ -242,32 +241,30 @@ impl<'a> Generation<'a> {
             let row = &view(decoder.embedding())[token as usize * width..][..width];
             x.iter_mut().zip(row).for_each(|(x, row)| *x = row * scale);
         }
-        // The rows that are still computed.
-        let mut going: Vec<usize> = (0..n).collect();
         for (index, layer) in ready.layers().enumerate() {
             norm(x, layer.attention_norm, eps, h);
             layer.qkv.forward.product(h, qkv, Old::Overwrite);
-            if index + 1 == config.num_hidden_layers {
-                // After the last attention no position looks at another: go on with the wanted rows only.
-                going = wanted.to_vec();
-                for (to, &from) in wanted.iter().enumerate() {
-                    x.copy_within(from * width..(from + 1) * width, to * width);
-                }
-            }
-            let mut left = going.iter().peekable();
+            // After the last attention no position looks at another: go on with the wanted rows only.
+            let is_last = index + 1 == config.num_hidden_layers;
+            let goes_on = |row: usize| !is_last || wanted.binary_search(&row).is_ok();
             let mut out = attended.chunks_exact_mut(heads_width);
             let places = rows.sequences.iter().zip(&rows.positions);
             for ((row, qkv), (&place, &position)) in qkv.chunks_exact(qkv_width).enumerate().zip(places) {
                 let cache = &mut self.active[place].cache;
                 let scratch = room(&mut buffers.scratch, cache.scratch_len());
                 cache.store(&decoder.rope, index, position, qkv, scratch);
-                if left.next_if_eq(&&row).is_some()
+                if goes_on(row)
                     && let Some(out) = out.next()
                 {
                     cache.attend(&decoder.rope, index, position, qkv, scratch, out);
                 }
             }
-            let n = going.len();
+            if is_last {
+                for (to, &from) in wanted.iter().enumerate() {
+                    x.copy_within(from * width..(from + 1) * width, to * width);
+                }
+            }
+            let n = if is_last { wanted.len() } else { n };
             let (x, h) = (&mut x[..n * width], &mut h[..n * width]);
             layer.output.forward.product(&attended[..n * heads_width], x, Old::Add);
             norm(x, layer.mlp_norm, eps, h);

@@ -3,9 +3,9 @@
 //! The query heads that share a key-value head are stacked, so that a product serves them all. Queries go in
 //! blocks: a block looks only at keys up to its own end, which spares almost half of the work on long sequences.
 
+use super::handover::{Input, Output, give_back};
 use super::matmul::{Mat, Old, Size, matmul_here};
 use super::parallel::{each, pieces_mut};
-use super::slots::{Input, Output, give_back};
 use super::transpose::{TILE, transpose};
 use super::view::view;
 use super::{Attention, Cpu, Matrix, Tape, add, kernels, record, room, tensor};

@@ -1,6 +1,6 @@
 //! Rows of a table, picked by token.
 
-use super::slots::{Output, give_back};
+use super::handover::{Output, give_back};
 use super::view::view;
 use super::{Cpu, Matrix, Tape, record, tensor};
 use dfdx::prelude::{HasShape, PutTape};

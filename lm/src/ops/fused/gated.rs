@@ -1,6 +1,6 @@
 //! The gate of the feed-forward network.
 
-use super::slots::{Input, Output, give_back};
+use super::handover::{Input, Output, give_back};
 use super::view::view;
 use super::{Cpu, Gate, Matrix, ROWS, Tape, kernels, parallel::each, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};

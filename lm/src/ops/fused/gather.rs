@@ -1,7 +1,7 @@
 //! The rows of a matrix that are wanted further on.
 
+use super::handover::{Input, Output, give_back};
 use super::matmul::Old;
-use super::slots::{Input, Output, give_back};
 use super::view::view;
 use super::{Cpu, Matrix, Tape, add, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};

@@ -1,7 +1,7 @@
 //! A matrix product with weights, and the residual stream added on the way.
 
+use super::handover::{Input, Output, give_back};
 use super::matmul::{Mat, Old, Size, matmul};
-use super::slots::{Input, Output, give_back};
 use super::view::{view, view_mut};
 use super::weight::Weight;
 use super::{Cpu, Matrix, Tape, record, tensor};

@@ -1,7 +1,7 @@
 //! Log-probabilities of tokens, without ever holding the logits of a whole batch.
 
+use super::handover::Input;
 use super::matmul::{Mat, Old, Size, matmul};
-use super::slots::Input;
 use super::view::view;
 use super::weight::Weight;
 use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, record, room, take, tensor};

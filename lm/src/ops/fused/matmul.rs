@@ -47,7 +47,7 @@ pub(crate) struct Size {
 }
 
 /// Terms that are summed up before the sum goes to memory. `gemm` leaves so many in one piece on any processor.
-pub(super) const DEPTH: usize = 512;
+pub(crate) const DEPTH: usize = 512;
 
 /// `out = a b` or `out += a b`, on this thread; rows of `out` are `stride` apart.
 ///

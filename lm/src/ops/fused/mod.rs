@@ -1,13 +1,14 @@
 //! The operations on the CPU: each computes on plain slices and records one closure for its gradient.
 //!
-//! Work is split over rows, sequences or weights in chunks of fixed size, so that results are bit-identical for
-//! any number of threads. What a row gives depends on no other row of a batch, except through attention within
+//! Work is split over sequences or weights in chunks of fixed size, or over rows that do not depend on each other, so
+//! that results are bit-identical for any number of threads. What a row gives depends on no other row of a batch, except through attention within
 //! its sequence: log-probabilities of a minibatch equal those of the whole batch, bit by bit.
 
 mod attention;
 mod embedding;
 mod gated;
 mod gather;
+pub(crate) mod handover;
 pub(crate) mod kernels;
 mod linear;
 pub(crate) mod log_prob;
@@ -16,7 +17,6 @@ pub(crate) mod panels;
 pub(crate) mod parallel;
 mod rms_norm;
 mod scalar_head;
-pub(crate) mod slots;
 mod transpose;
 pub(crate) mod view;
 mod weight;

@@ -30,7 +30,7 @@ macro_rules! kernels {
     }};
 }
 
-/// Those that crate `gemm` itself would choose: sums are rounded alike here and there.
+/// Those that crate `gemm` itself would choose on x86-64 and aarch64: sums are rounded alike here and there.
 static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx512f") {

@@ -26,8 +26,7 @@ pub(crate) fn each<T: Send>(tasks: impl Iterator<Item = T>, work: impl Fn(T) + S
     tasks.into_par_iter().for_each(work);
 }
 
-/// What `work` gives for every task, in order. Where each thread gets as many tasks as the others, they share out nothing
-/// on the way.
+/// What `work` gives for every task, in order.
 pub(crate) fn map<T: Send, R: Send>(
     tasks: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> R + Sync + Send,
@@ -37,8 +36,20 @@ pub(crate) fn map<T: Send, R: Send>(
         return tasks.map(work).collect();
     }
     let tasks: Vec<T> = tasks.collect();
-    let even = tasks.len().is_multiple_of(threads());
-    tasks.into_par_iter().map(|task| if even { busy(|| work(task)) } else { work(task) }).collect()
+    tasks.into_par_iter().map(work).collect()
+}
+
+/// As [`map`] for large tasks. Where each thread gets as much as the others by the `size` of its tasks, they share out
+/// nothing on the way.
+pub(crate) fn map_alike<T: Send, R: Send>(
+    tasks: impl IntoIterator<Item = T>,
+    size: impl Fn(&T) -> usize,
+    work: impl Fn(T) -> R + Sync + Send,
+) -> Vec<R> {
+    let tasks: Vec<T> = tasks.into_iter().collect();
+    let (most, all) = (tasks.iter().map(&size).max().unwrap_or(0), tasks.iter().map(&size).sum::<usize>());
+    let alike = tasks.len().is_multiple_of(threads()) && 2 * most * tasks.len() <= 3 * all;
+    map(tasks, |task| if alike { busy(|| work(task)) } else { work(task) })
 }
 
 /// Runs `work` with [`BUSY`] set.

@@ -1,7 +1,7 @@
 //! RMSNorm: each row divided by its root mean square.
 
+use super::handover::{Input, Output, give_back};
 use super::matmul::Old;
-use super::slots::{Input, Output, give_back};
 use super::view::view;
 use super::{Cpu, Matrix, ROWS, Tape, add, kernels, parallel::each, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};

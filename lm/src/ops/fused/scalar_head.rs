@@ -1,7 +1,7 @@
 //! One number for each row.
 
+use super::handover::Input;
 use super::matmul::Old;
-use super::slots::Input;
 use super::view::view;
 use super::{Cpu, Matrix, Tape, Vector, kernels, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};

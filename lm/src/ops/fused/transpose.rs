@@ -3,11 +3,11 @@
 /// Rows and columns of a tile.
 pub(super) const TILE: usize = 16;
 
-/// Writes the first `columns` values of rows, which are `stride` apart, as rows that are `to_stride` apart. The last row
-/// ends where `rows` does or later. Where whole tiles fit into `to_stride`, the last one is filled up with zeros.
+/// Writes the first `columns` values of rows, which are `stride` apart, as rows that are `to_stride` apart. `rows` may end
+/// after the last row's `columns` values. Where whole tiles fit into `to_stride`, the last one is filled up with zeros.
 pub(super) fn transpose(rows: &[f32], stride: usize, columns: usize, to: &mut [f32], to_stride: usize) {
     for (row, rows) in rows.chunks(TILE * stride).enumerate() {
-        for column in (0..columns.min(rows.len())).step_by(TILE) {
+        for column in (0..columns).step_by(TILE) {
             let (rows, to) = (&rows[column..], &mut to[column * to_stride + row * TILE..]);
             let (count, columns) = (rows.len().div_ceil(stride), TILE.min(columns - column));
             if (count, columns) == (TILE, TILE) {

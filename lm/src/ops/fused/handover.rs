@@ -4,28 +4,28 @@
 //! Between two operations of ours a gradient begins as what is first written to it, in memory that another one had.
 //! dfdx keeps a tensor's identity to itself, so that a tensor is known by its address, which [`Output`] keeps alive.
 //!
-//! What an operation of ours has taken as its input is not used by one of dfdx as well: its gradient would be lost.
+//! What an operation of ours has taken as its input is not used by one of dfdx as well: that one's gradient would be lost.
 
 use super::matmul::Old;
 use super::view::view;
-use super::{Cpu, Matrix, add, take};
+use super::{CHUNK, Cpu, Matrix, add, parallel::each, take};
 use dfdx::prelude::{CpuError, Gradients, Tape};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Empty until something is written.
-type Slot = Mutex<Vec<f32>>;
+type Gradient = Mutex<Vec<f32>>;
 
 thread_local! {
     /// Outputs that this thread has recorded, by address. What is no longer on a tape is gone.
-    static OUTPUTS: RefCell<HashMap<usize, Weak<Slot>>> = RefCell::default();
+    static OUTPUTS: RefCell<HashMap<usize, Weak<Gradient>>> = RefCell::default();
     /// Memory of gradients that were used.
     static SPARE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(vec![]) };
 }
 
 /// The most pieces of memory that a thread keeps until its way back ends.
-const KEPT: usize = 8;
+const SPARES: usize = 8;
 
 fn address(tensor: &Matrix<Cpu>) -> usize {
     view(tensor).as_ptr() as usize
@@ -34,27 +34,27 @@ fn address(tensor: &Matrix<Cpu>) -> usize {
 /// What an operation gave.
 pub(super) struct Output {
     tensor: Matrix<Cpu>,
-    slot: Arc<Slot>,
+    gradient: Arc<Gradient>,
 }
 
 impl Output {
     /// To be made before the tensor is handed on.
     pub fn new<T: Tape<f32, Cpu>>(tensor: &Matrix<Cpu>) -> Output {
-        let slot = Arc::default();
+        let gradient = Arc::default();
         if T::OWNS_TAPE {
             OUTPUTS.with_borrow_mut(|outputs| {
                 if outputs.len() == outputs.capacity() {
-                    outputs.retain(|_, slot| slot.strong_count() > 0);
+                    outputs.retain(|_, gradient| gradient.strong_count() > 0);
                 }
-                outputs.insert(address(tensor), Arc::downgrade(&slot));
+                outputs.insert(address(tensor), Arc::downgrade(&gradient));
             });
         }
-        Output { tensor: tensor.clone(), slot }
+        Output { tensor: tensor.clone(), gradient }
     }
 
     /// Its gradient, which is finished.
     pub fn take(self, gradients: &mut Gradients<f32, Cpu>) -> Result<Vec<f32>, CpuError> {
-        let ours = std::mem::take(&mut *self.slot.lock().unwrap_or_else(PoisonError::into_inner));
+        let ours = std::mem::take(&mut *self.gradient.lock().unwrap_or_else(PoisonError::into_inner));
         if ours.is_empty() { Ok(take(gradients.get_or_alloc_mut(&self.tensor)?)) } else { Ok(ours) }
     }
 }
@@ -63,13 +63,13 @@ impl Output {
 pub(super) struct Input {
     tensor: Matrix<Cpu>,
     /// None if no operation of ours gave it.
-    slot: Option<Arc<Slot>>,
+    gradient: Option<Arc<Gradient>>,
 }
 
 impl Input {
     pub fn new(tensor: &Matrix<Cpu>) -> Input {
-        let slot = OUTPUTS.with_borrow(|outputs| outputs.get(&address(tensor))?.upgrade());
-        Input { tensor: tensor.clone(), slot }
+        let gradient = OUTPUTS.with_borrow(|outputs| outputs.get(&address(tensor))?.upgrade());
+        Input { tensor: tensor.clone(), gradient }
     }
 
     /// Calls `write` with the gradient so far; with [`Old::Overwrite`] what is in it does not matter.
@@ -78,10 +78,10 @@ impl Input {
         gradients: &mut Gradients<f32, Cpu>,
         write: impl FnOnce(&mut [f32], Old),
     ) -> Result<(), CpuError> {
-        match &self.slot {
+        match &self.gradient {
             None => write(gradients.get_or_alloc_mut(&self.tensor)?, Old::Add),
-            Some(slot) => {
-                let mut gradient = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            Some(gradient) => {
+                let mut gradient = gradient.lock().unwrap_or_else(PoisonError::into_inner);
                 let old = if gradient.is_empty() { Old::Overwrite } else { Old::Add };
                 if old == Old::Overwrite {
                     *gradient = memory(view(&self.tensor).len());
@@ -94,14 +94,18 @@ impl Input {
 
     /// Adds all of a gradient.
     pub fn put(&self, gradients: &mut Gradients<f32, Cpu>, gradient: Vec<f32>) -> Result<(), CpuError> {
-        if let Some(slot) = &self.slot {
-            let mut so_far = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(so_far) = &self.gradient {
+            let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);
             if so_far.is_empty() {
                 *so_far = gradient;
                 return Ok(());
             }
         }
-        self.add(gradients, |so_far, _| add(so_far, &gradient))?;
+        self.add(gradients, |so_far, _| {
+            each(so_far.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)), |(so_far, gradient)| {
+                add(so_far, gradient)
+            });
+        })?;
         give_back(gradient);
         Ok(())
     }
@@ -118,13 +122,51 @@ fn memory(len: usize) -> Vec<f32> {
 /// Memory of a gradient that is no longer needed.
 pub(super) fn give_back(gradient: Vec<f32>) {
     SPARE.with_borrow_mut(|spare| {
-        if spare.len() < KEPT {
-            spare.push(gradient);
+        if spare.len() == SPARES {
+            spare.remove(0);
         }
+        spare.push(gradient);
     });
 }
 
 /// Frees what this thread keeps for further gradients.
 pub(crate) fn clear() {
     SPARE.take();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Fused, Ops};
+    use crate::ops::Matrix;
+    use dfdx::prelude::*;
+
+    /// The gradient that `sum(f(x) * (1, 2, 3, ...))` has for `x`.
+    fn gradient(
+        f: impl FnOnce(Matrix<Cpu, OwnedTape<f32, Cpu>>) -> Matrix<Cpu, OwnedTape<f32, Cpu>>,
+    ) -> Vec<f32> {
+        let device = Cpu::default();
+        let x: Matrix<Cpu> = device.tensor_from_vec(vec![1.0, -2.0, 0.5, 3.0, 1.5, -1.0], (3, 2));
+        let y = f(x.retaped());
+        let weights = (1..=y.shape().0 * y.shape().1).map(|i| i as f32).collect();
+        let weights = device.tensor_from_vec(weights, *y.shape());
+        (y * weights).sum::<(), Axes2<0, 1>>().backward().get(&x).as_vec()
+    }
+
+    #[test]
+    fn gradients_of_all_that_use_a_tensor_are_added() {
+        let weight: Matrix<Cpu> = Cpu::default().tensor_from_vec(vec![2.0, 0.0, 0.0, 3.0], (2, 2));
+        let weight = &Fused::weights(&[&weight])[0];
+        // Only dfdx uses what an operation gave; then another of ours; then two of ours: rows and residual.
+        let once = gradient(|x| Fused::linear(x, weight, None));
+        assert_eq!(once, [2.0, 6.0, 6.0, 12.0, 10.0, 18.0]);
+        let twice = gradient(|x| Fused::linear(Fused::linear(x, weight, None), weight, None));
+        assert_eq!(twice, [4.0, 18.0, 12.0, 36.0, 20.0, 54.0]);
+        let both = gradient(|x| {
+            let y = Fused::linear(x, weight, None);
+            Fused::linear(y.retaped::<OwnedTape<f32, Cpu>>(), weight, Some(y))
+        });
+        assert_eq!(both, [6.0, 24.0, 18.0, 48.0, 30.0, 72.0]);
+        let picked = gradient(|x| Fused::gather(Fused::linear(x, weight, None), &[2, 0, 2]));
+        assert_eq!(picked, [6.0, 12.0, 0.0, 0.0, 12.0, 24.0]);
+    }
 }
