@@ -141,8 +141,8 @@ impl<O: Ops> Ready<'_, O> {
         let mut x = O::embedding(embedding, &batch.tokens, config.embedding_scale(), tape);
         let last = config.num_hidden_layers - 1;
         for (index, layer) in self.layers().enumerate() {
-            let h = O::rms_norm(x.retaped::<T>(), layer.attention_norm, eps);
-            let mut h = O::attend(O::linear(h, layer.qkv, None), &plan);
+            let qkv = O::normed_linear(x.retaped::<T>(), layer.attention_norm, eps, layer.qkv);
+            let mut h = O::attend(qkv, &plan);
             if index == last {
                 // After the last attention no position looks at another: go on with the wanted rows only.
                 h = O::gather(h, &batch.rows);
@@ -162,9 +162,8 @@ impl<O: Ops> Ready<'_, O> {
     ) -> Matrix<O::Device, T> {
         let config = &self.decoder.config;
         let x = O::linear(h, layer.output, Some(x));
-        let h = O::rms_norm(x.retaped::<T>(), layer.mlp_norm, config.rms_norm_eps);
-        let h = O::gated(O::linear(h, layer.gate_up, None), config.gate());
-        O::linear(h, layer.down, Some(x))
+        let h = O::normed_linear(x.retaped::<T>(), layer.mlp_norm, config.rms_norm_eps, layer.gate_up);
+        O::gated_linear(h, config.gate(), layer.down, x)
     }
 
     /// One number for each row: the log-probability of the next token, or the scalar head's value. Nothing but

@@ -12,7 +12,6 @@ use crate::sample::{Sampled, Sampling, generate};
 use crate::train::{AdamW, Moments, Update};
 use dfdx::prelude::{Cpu, HasShape, OwnedTape, Shape, Tensor};
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// How many of so many tokens make a part in training: a power of two of parts, so that they share out evenly; each of
 /// some 256 tokens or more, for adding up a part's gradients must not cost much beside them; at most 8 parts, for each
@@ -22,12 +21,51 @@ fn trained_part(tokens: usize) -> usize {
     tokens.div_ceil(1 << most.ilog2())
 }
 
-/// Outputs with what it takes to go back.
-struct Recorded(Vector<Cpu, OwnedTape<f32, Cpu>>);
+/// Outputs of a part with what it takes to go back.
+struct Recorded {
+    outputs: Vector<Cpu, OwnedTape<f32, Cpu>>,
+    /// With gradients of this part alone.
+    weights: Vec<Weight>,
+}
 
 // SAFETY: `OwnedTape` is not `Send` for it holds boxed closures of any kind. Those of a decoder on `Fused` come from
 // `record` alone, which asks for `Send`.
 unsafe impl Send for Recorded {}
+
+impl Recorded {
+    fn new(ready: &Ready<Fused>, part: &Packed) -> Recorded {
+        let weights = ready.weights.iter().map(Weight::apart).collect();
+        let apart = Ready { decoder: ready.decoder, weights };
+        Recorded { outputs: apart.outputs(part, OwnedTape::default()), weights: apart.weights }
+    }
+
+    /// The gradient of each parameter, given that of each output.
+    fn back(self, decoder: &Decoder<Fused>, outputs: &[f32]) -> Vec<Vec<f32>> {
+        let mut gradients = backward(self.outputs, outputs.to_vec());
+        handover::clear();
+        let gradient = |parameter: &Matrix<Cpu>| {
+            let weight =
+                self.weights.iter().find(|weight| std::ptr::eq(view(&weight.matrix), view(parameter)));
+            weight.and_then(Weight::take_gradient).unwrap_or_else(|| {
+                let gradient = gradients.get_or_alloc_mut(parameter);
+                std::mem::take(&mut **gradient.expect("the CPU device allocates or aborts"))
+            })
+        };
+        decoder.parameters.iter().map(gradient).collect()
+    }
+}
+
+/// Adds the gradients of all others, in their order.
+fn add_all(sum: &mut [Vec<f32>], others: &[Vec<Vec<f32>>]) {
+    let tasks = sum.iter_mut().enumerate().flat_map(|(parameter, sum)| {
+        sum.chunks_mut(CHUNK).enumerate().map(move |(chunk, sum)| (parameter, chunk * CHUNK, sum))
+    });
+    each(tasks, |(parameter, start, sum)| {
+        for other in others {
+            add(sum, &other[parameter][start..][..sum.len()]);
+        }
+    });
+}
 
 impl Engine for Fused {
     type Gradient = Vec<f32>;
@@ -52,8 +90,8 @@ impl Engine for Fused {
         map_alike(parts, |part| part.tokens.len(), |part| work(ready, part)).into_iter().flatten().collect()
     }
 
-    fn logits_by_slice(x: &Matrix<Cpu>, weight: &Arc<Weight>, visit: impl FnMut(usize, &mut [f32])) {
-        log_prob::logits_by_slice(x, weight, visit);
+    fn logits_by_slice(x: &Matrix<Cpu>, weight: &Weight, mut visit: impl FnMut(usize, &mut [f32])) {
+        log_prob::logits_by_slice(x, weight, |rows, logits| visit(rows.start, logits));
     }
 
     /// Parts of the batch go forward side by side, and then back; their gradients are added in order.
@@ -64,12 +102,8 @@ impl Engine for Fused {
     ) -> Result<(f32, Vec<Vec<f32>>)> {
         let parts = batch.split(trained_part(batch.tokens.len()));
         let ready = decoder.ready();
-        let recorded = map_alike(
-            &parts,
-            |part| part.tokens.len(),
-            |part| Recorded(ready.outputs(part, OwnedTape::default())),
-        );
-        let outputs: Vec<&[f32]> = recorded.iter().map(|part| view(&part.0)).collect();
+        let recorded = map_alike(&parts, |part| part.tokens.len(), |part| Recorded::new(&ready, part));
+        let outputs: Vec<&[f32]> = recorded.iter().map(|part| view(&part.outputs)).collect();
         let (loss, gradient) = loss(&outputs.concat())?;
         // All at once here, for parts that go back side by side would wait for each other's.
         map(&ready.weights, |weight| {
@@ -77,30 +111,20 @@ impl Engine for Fused {
         });
         let mut rest = &gradient[..];
         let ways_back = recorded.into_iter().map(|part| {
-            let (weights, after) = rest.split_at(part.0.shape().0);
+            let (gradient, after) = rest.split_at(part.outputs.shape().0);
             rest = after;
-            (part, weights)
+            (part, gradient)
         });
-        let rows = |(_, weights): &(Recorded, &[f32])| weights.len();
-        let mut gradients = map_alike(ways_back, rows, |(part, weights)| {
-            let mut gradients = backward(part.0, weights.to_vec());
-            handover::clear();
-            let taken = decoder.parameters.iter().map(|parameter| {
-                let gradient = gradients.get_or_alloc_mut(parameter);
-                std::mem::take(&mut **gradient.expect("the CPU device allocates or aborts"))
-            });
-            taken.collect::<Vec<_>>()
-        })
-        .into_iter();
-        let mut sum = gradients.next().expect("a batch has at least one part");
-        gradients.for_each(|part| Self::add_gradients(&mut sum, part));
+        let rows = |(_, gradient): &(Recorded, &[f32])| gradient.len();
+        let mut gradients = map_alike(ways_back, rows, |(part, gradient)| part.back(decoder, gradient));
+        let others = gradients.split_off(1);
+        let mut sum = gradients.remove(0);
+        add_all(&mut sum, &others);
         Ok((loss, sum))
     }
 
     fn add_gradients(sum: &mut [Vec<f32>], gradients: Vec<Vec<f32>>) {
-        let pairs = sum.iter_mut().zip(&gradients);
-        let tasks = pairs.flat_map(|(sum, gradient)| sum.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)));
-        each(tasks, |(sum, gradient)| add(sum, gradient));
+        add_all(sum, &[gradients]);
     }
 
     fn square_sum(gradients: &[Vec<f32>]) -> f64 {

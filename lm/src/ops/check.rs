@@ -60,9 +60,12 @@ function!(Embedding { ids: Vec<u32>, scale: f32 }, |self, x| {
     O::embedding(&x[0], &self.ids, self.scale, OwnedTape::default())
 });
 function!(RmsNorm {}, |self, x| O::rms_norm(traced(&x[0]), &x[1], 1e-5));
+function!(NormedLinear {}, |self, x| O::normed_linear(traced(&x[0]), &x[1], 1e-5, &weight::<O>(&x[2])));
 function!(Linear {}, |self, x| O::linear(traced(&x[0]), &weight::<O>(&x[1]), None));
 function!(Residual {}, |self, x| O::linear(traced(&x[0]), &weight::<O>(&x[1]), Some(traced(&x[2]))));
-function!(Gated { gate: Gate }, |self, x| O::gated(traced(&x[0]), self.gate));
+function!(Gated { gate: Gate }, |self, x| {
+    O::gated_linear(traced(&x[0]), self.gate, &weight::<O>(&x[1]), traced(&x[2]))
+});
 function!(Attend { how: Arc<Attention> }, |self, x| {
     O::attend(traced(&x[0]), &O::plan(x[0].device(), &self.how))
 });

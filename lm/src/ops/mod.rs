@@ -17,7 +17,7 @@ mod tests;
 pub(crate) use composed::Composed;
 pub(crate) use fused::matmul::{DEPTH, Old};
 pub(crate) use fused::{CHUNK, Fused, Weight, add, handover, kernels, log_prob, parallel, room, view};
-pub(crate) use rope::{Rope, Turn};
+pub(crate) use rope::Rope;
 
 use dfdx::prelude::{Device, NoneTape, Tape, Tensor};
 use std::sync::Arc;
@@ -79,6 +79,14 @@ pub(crate) trait Ops: 'static {
         eps: f32,
     ) -> Matrix<Self::Device, T>;
 
+    /// [`Ops::rms_norm`], and the product with `weight^T`.
+    fn normed_linear<T: Tape<f32, Self::Device>>(
+        x: Matrix<Self::Device, T>,
+        gain: &Matrix<Self::Device>,
+        eps: f32,
+        weight: &Self::Weight,
+    ) -> Matrix<Self::Device, T>;
+
     /// `x weight^T`, plus `residual` if given.
     fn linear<T: Tape<f32, Self::Device>>(
         x: Matrix<Self::Device, T>,
@@ -86,8 +94,13 @@ pub(crate) trait Ops: 'static {
         residual: Option<Matrix<Self::Device, T>>,
     ) -> Matrix<Self::Device, T>;
 
-    /// `f(gate) * up` for rows of `[gate | up]` (Shazeer, 2020).
-    fn gated<T: Tape<f32, Self::Device>>(x: Matrix<Self::Device, T>, gate: Gate) -> Matrix<Self::Device, T>;
+    /// `(f(gate) * up) weight^T + residual` for rows of `[gate | up]` (Shazeer, 2020).
+    fn gated_linear<T: Tape<f32, Self::Device>>(
+        x: Matrix<Self::Device, T>,
+        gate: Gate,
+        weight: &Self::Weight,
+        residual: Matrix<Self::Device, T>,
+    ) -> Matrix<Self::Device, T>;
 
     /// Prepares [`Ops::attend`].
     fn plan(device: &Self::Device, how: &Arc<Attention>) -> Self::Plan;

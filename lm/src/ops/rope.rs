@@ -1,5 +1,6 @@
 //! Rotary position embeddings (Su et al., 2021), in Llama's layout: the halves of a head are the pairs.
 
+use super::Old;
 use crate::config::{Config, RopeScaling};
 use std::f64::consts::TAU;
 
@@ -30,13 +31,6 @@ pub(crate) struct Rope {
     sin: Vec<f32>,
 }
 
-/// Whether to turn a vector to its position or back.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Turn {
-    To,
-    Back,
-}
-
 impl Rope {
     /// The table of a model.
     pub fn of(config: &Config) -> Rope {
@@ -64,14 +58,34 @@ impl Rope {
 
     /// Writes `scale * rotate(x)` to `y`.
     #[inline]
-    pub fn apply(&self, turn: Turn, position: usize, x: &[f32], y: &mut [f32], scale: f32) {
+    pub fn turn(&self, position: usize, x: &[f32], y: &mut [f32], scale: f32) {
+        self.rotate(position, (x, y), (scale, scale), |_, turned| turned);
+    }
+
+    /// Writes or adds to `y` what `turn` sends back, given the gradient of its result.
+    #[inline]
+    pub fn turn_back(&self, position: usize, x: &[f32], y: &mut [f32], scale: f32, old: Old) {
+        match old {
+            Old::Overwrite => self.rotate(position, (x, y), (scale, -scale), |_, turned| turned),
+            Old::Add => self.rotate(position, (x, y), (scale, -scale), |old, turned| old + turned),
+        }
+    }
+
+    /// The scales are those of cosines and of sines.
+    #[inline(always)]
+    fn rotate(
+        &self,
+        position: usize,
+        (x, y): (&[f32], &mut [f32]),
+        (scale, sign): (f32, f32),
+        sum: impl Fn(f32, f32) -> f32,
+    ) {
         let half = self.half;
         let (cos, sin) = self.at(position);
-        let sign = if turn == Turn::To { scale } else { -scale };
         let ((a, b), (ya, yb)) = (x.split_at(half), y.split_at_mut(half));
         for ((((a, b), (ya, yb)), cos), sin) in a.iter().zip(b).zip(ya.iter_mut().zip(yb)).zip(cos).zip(sin) {
-            *ya = a * cos * scale - b * sin * sign;
-            *yb = b * cos * scale + a * sin * sign;
+            *ya = sum(*ya, a * cos * scale - b * sin * sign);
+            *yb = sum(*yb, b * cos * scale + a * sin * sign);
         }
     }
 }

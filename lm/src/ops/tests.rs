@@ -1,7 +1,7 @@
 //! The fused operations against the composed ones and against finite differences.
 
 use super::check::{
-    Attend, Embedding, Function, Gated, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead,
+    Attend, Embedding, Function, Gated, Gather, Linear, LogProb, NormedLinear, Residual, RmsNorm, ScalarHead,
 };
 use super::composed::Composed;
 use super::*;
@@ -95,8 +95,6 @@ fn rows_by_themselves() {
     for mut case in cases() {
         let (n, width) = (case.between(1, 300), case.between(1, 50));
         check("rms_norm", &mut case, &[(n, width), (1, width)], RmsNorm {});
-        check("swiglu", &mut case, &[(n, 2 * width)], Gated { gate: Gate::Silu });
-        check("geglu", &mut case, &[(n, 2 * width)], Gated { gate: Gate::Gelu });
         check("scalar_head", &mut case, &[(n, width), (1, width), (1, 1)], ScalarHead {});
     }
 }
@@ -107,6 +105,10 @@ fn products() {
         let (n, width, out) = (case.between(1, 600), case.between(1, 40), case.between(2, 40));
         check("linear", &mut case, &[(n, width), (out, width)], Linear {});
         check("linear with residual", &mut case, &[(n, width), (out, width), (n, out)], Residual {});
+        check("rms_norm and linear", &mut case, &[(n, width), (1, width), (out, width)], NormedLinear {});
+        let shapes = [(n, 2 * width), (out, width), (n, out)];
+        check("swiglu and linear", &mut case, &shapes, Gated { gate: Gate::Silu });
+        check("geglu and linear", &mut case, &shapes, Gated { gate: Gate::Gelu });
         let targets = (0..n).map(|_| case.below(out) as u32).collect();
         check("linear_log_prob", &mut case, &[(n, width), (out, width)], LogProb { targets });
     }

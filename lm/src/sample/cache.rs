@@ -4,7 +4,7 @@
 //! they are read, page after page of neighbouring positions, all heads of one side by side.
 
 use crate::config::Config;
-use crate::ops::{DEPTH, Rope, Turn, add, kernels};
+use crate::ops::{DEPTH, Rope, add, kernels};
 
 /// Positions of a page, whose scores are computed side by side.
 const PAGE: usize = 16;
@@ -58,7 +58,7 @@ impl Cache {
         let (page_keys, page_values) = page.split_at_mut(half);
         for (key, page) in keys.chunks_exact(dim).zip(page_keys.chunks_exact_mut(head_len)) {
             let turned = &mut scratch[..dim];
-            rope.apply(Turn::To, position, key, turned, 1.0);
+            rope.turn(position, key, turned, 1.0);
             for (page, &key) in page.chunks_exact_mut(PAGE).zip(&*turned) {
                 page[at] = key;
             }
@@ -86,7 +86,7 @@ impl Cache {
         let queries = &row[..self.heads * dim];
         let (turned, scores) = scratch.split_at_mut(self.heads * dim);
         for (query, turned) in queries.chunks_exact(dim).zip(turned.chunks_exact_mut(dim)) {
-            rope.apply(Turn::To, position, query, turned, scale);
+            rope.turn(position, query, turned, scale);
         }
         for (index, keys) in layer.chunks_exact(2 * half).take(seen.div_ceil(PAGE)).enumerate() {
             for (head, query) in turned.chunks_exact(dim).enumerate() {

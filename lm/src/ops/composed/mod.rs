@@ -44,6 +44,15 @@ impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
         x * scale.broadcast_like::<_, Axis<1>>(&shape) * gain.broadcast_like::<_, Axis<0>>(&shape)
     }
 
+    fn normed_linear<T: Tape<f32, D>>(
+        x: Matrix<D, T>,
+        gain: &Matrix<D>,
+        eps: f32,
+        weight: &Matrix<D>,
+    ) -> Matrix<D, T> {
+        P::product(Self::rms_norm(x, gain, eps), weight)
+    }
+
     fn linear<T: Tape<f32, D>>(
         x: Matrix<D, T>,
         weight: &Matrix<D>,
@@ -56,7 +65,12 @@ impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
         }
     }
 
-    fn gated<T: Tape<f32, D>>(x: Matrix<D, T>, gate: Gate) -> Matrix<D, T> {
+    fn gated_linear<T: Tape<f32, D>>(
+        x: Matrix<D, T>,
+        gate: Gate,
+        weight: &Matrix<D>,
+        residual: Matrix<D, T>,
+    ) -> Matrix<D, T> {
         let half = x.shape().1 / 2;
         let y = x.retaped::<T>().slice((.., ..half));
         let up = x.slice((.., half..));
@@ -67,7 +81,7 @@ impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
                 (cube * GELU_CUBE + y.retaped::<T>()) * GELU_SLOPE
             }
         };
-        k.sigmoid() * y * up
+        P::product(k.sigmoid() * y * up, weight) + residual
     }
 
     fn plan(device: &D, how: &Arc<Attention>) -> Plan<D> {

@@ -5,11 +5,10 @@
 
 use super::handover::{Input, Output, give_back};
 use super::matmul::{Mat, Old, Size, matmul_here};
-use super::parallel::{each, pieces_mut};
+use super::parallel::{each_with, pieces_mut};
 use super::transpose::{TILE, transpose};
 use super::view::view;
 use super::{Attention, Cpu, Matrix, Tape, add, kernels, record, room, tensor};
-use crate::ops::Turn;
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::sync::Arc;
 
@@ -100,6 +99,20 @@ impl Group {
         }
     }
 
+    /// The rows of the stack of a block, as outputs have them; in place if one head makes the stack.
+    fn stacked<'a>(self, block: Block, outputs: &'a [f32], buffer: &'a mut Vec<f32>) -> Mat<'a> {
+        let (dim, width) = (self.dim, self.out_width);
+        if self.heads == 1 {
+            return Mat::rows(&outputs[block.first * width + self.query..], width);
+        }
+        let stack = room(buffer, self.heads * block.positions * dim);
+        self.stack(block, |row, position, head| {
+            let from = position * width + self.query + head * dim;
+            stack[row * dim..][..dim].copy_from_slice(&outputs[from..][..dim]);
+        });
+        Mat::rows(stack, dim)
+    }
+
     /// Turned and scaled queries (block by block, each block stacked), and turned keys.
     fn turned(self, how: &Attention, x: &[f32], queries: &mut [f32], keys: &mut [f32]) {
         let (dim, len) = (self.dim, x.len() / self.width);
@@ -107,17 +120,11 @@ impl Group {
             let queries = &mut queries[block.first * self.heads * dim..];
             self.stack(block, |row, position, head| {
                 let from = position * self.width + self.query + head * dim;
-                how.rope.apply(
-                    Turn::To,
-                    position,
-                    &x[from..][..dim],
-                    &mut queries[row * dim..][..dim],
-                    how.scale(),
-                );
+                how.rope.turn(position, &x[from..][..dim], &mut queries[row * dim..][..dim], how.scale());
             });
         }
         for (position, key) in keys.chunks_exact_mut(dim).enumerate() {
-            how.rope.apply(Turn::To, position, &x[position * self.width + self.key..][..dim], key, 1.0);
+            how.rope.turn(position, &x[position * self.width + self.key..][..dim], key, 1.0);
         }
     }
 }
@@ -132,7 +139,9 @@ pub(super) fn attention<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, how: &Arc<Attent
     let sequences = view_sequences(how, view(&qkv), width)
         .zip(pieces_mut(&mut y, how.lengths().map(|len| len * out_width)))
         .zip(pieces_mut(&mut weights, how.lengths().map(|len| how.heads * Attention::weights(len))));
-    each_sequence(sequences, |((x, y), weights), scratch| forward(how, x, y, weights, scratch));
+    each_with(sequences, Scratch::default, |scratch, ((x, y), weights)| {
+        forward(how, x, y, weights, scratch);
+    });
     let y = tensor(&qkv, y, (tokens, out_width));
     let (out, how, input) = (Output::new::<T>(&y), how.clone(), Input::new(&qkv));
     record(&mut tape, move |gradients| {
@@ -143,12 +152,12 @@ pub(super) fn attention<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, how: &Arc<Attent
             rest = after;
             piece
         });
-        input.add(gradients, |dqkv, old| {
+        input.write(gradients, |dqkv, old| {
             let sequences = view_sequences(&how, view(&qkv), width)
                 .zip(view_sequences(&how, &dy, out_width))
                 .zip(weights)
                 .zip(pieces_mut(dqkv, how.lengths().map(|len| len * width)));
-            each_sequence(sequences, |(((x, dy), weights), dx), scratch| {
+            each_with(sequences, Scratch::default, |scratch, (((x, dy), weights), dx)| {
                 backward(&how, x, dy, weights, dx, old, scratch);
             });
         })?;
@@ -160,25 +169,6 @@ pub(super) fn attention<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, how: &Arc<Attent
 
 fn view_sequences<'a>(how: &'a Attention, rows: &'a [f32], width: usize) -> impl Iterator<Item = &'a [f32]> {
     how.starts.windows(2).map(move |w| &rows[w[0] * width..w[1] * width])
-}
-
-/// Sequences that one task takes: enough to make its memory worth while.
-const SEQUENCES: usize = 4;
-
-fn each_sequence<T: Send>(
-    mut sequences: impl Iterator<Item = T>,
-    work: impl Fn(T, &mut Scratch) + Sync + Send,
-) {
-    let tasks = std::iter::from_fn(move || {
-        let task: Vec<T> = sequences.by_ref().take(SEQUENCES).collect();
-        (!task.is_empty()).then_some(task)
-    });
-    each(tasks, |task| {
-        let mut scratch = Scratch::default();
-        for sequence in task {
-            work(sequence, &mut scratch);
-        }
-    });
 }
 
 /// Rows of `(positions, dim)` as `[dim][positions]`, whose rows are a second number apart: products lay that out faster.
@@ -236,7 +226,7 @@ fn backward(
     scratch: &mut Scratch,
 ) {
     for group in how.groups() {
-        let Group { heads, dim, width, out_width, .. } = group;
+        let Group { heads, dim, width, .. } = group;
         let len = x.len() / width;
         let queries = room(&mut scratch.queries, heads * len * dim);
         let keys = room(&mut scratch.keys, len * dim);
@@ -250,12 +240,7 @@ fn backward(
             let (rows, end) = (heads * block.positions, block.end);
             let probabilities;
             (probabilities, weights) = weights.split_at(rows * end);
-            let dout = room(&mut scratch.stacked, rows * dim);
-            group.stack(block, |row, position, head| {
-                let from = position * out_width + group.query + head * dim;
-                dout[row * dim..][..dim].copy_from_slice(&dy[from..][..dim]);
-            });
-            let dout = Mat::rows(dout, dim);
+            let dout = group.stacked(block, dy, &mut scratch.stacked);
             let dscores = room(&mut scratch.dscores, rows * end);
             let size = Size { m: rows, n: end, k: dim };
             matmul_here(dscores, end, size, dout, Mat::rows(values, stride), Old::Overwrite);
@@ -275,24 +260,22 @@ fn backward(
             matmul_here(dvalues, dim, size, p.transposed(), dout, Old::Add);
         }
         // Each value of `dx` belongs to one head.
-        let put = |dx: &mut [f32], values: &[f32]| match old {
-            Old::Overwrite => dx.copy_from_slice(values),
-            Old::Add => add(dx, values),
-        };
-        let turned_back = room(&mut scratch.stacked, dim);
         for block in blocks(len) {
             let dqueries = &dqueries[block.first * heads * dim..];
             group.stack(block, |row, position, head| {
-                how.rope.apply(Turn::Back, position, &dqueries[row * dim..][..dim], turned_back, how.scale());
-                put(&mut dx[position * width + group.query + head * dim..][..dim], turned_back);
+                let dx = &mut dx[position * width + group.query + head * dim..][..dim];
+                how.rope.turn_back(position, &dqueries[row * dim..][..dim], dx, how.scale(), old);
             });
         }
         let rows = dkeys.chunks_exact(dim).zip(dvalues.chunks_exact(dim));
         for (position, (dkey, dvalue)) in rows.enumerate() {
             let dx = &mut dx[position * width..];
-            how.rope.apply(Turn::Back, position, dkey, turned_back, 1.0);
-            put(&mut dx[group.key..][..dim], turned_back);
-            put(&mut dx[group.value..][..dim], dvalue);
+            how.rope.turn_back(position, dkey, &mut dx[group.key..][..dim], 1.0, old);
+            let dx = &mut dx[group.value..][..dim];
+            match old {
+                Old::Overwrite => dx.copy_from_slice(dvalue),
+                Old::Add => add(dx, dvalue),
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The rows of a matrix that are wanted further on.
 
 use super::handover::{Input, Output, give_back};
-use super::matmul::Old;
 use super::view::view;
 use super::{Cpu, Matrix, Tape, add, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
@@ -18,10 +17,7 @@ pub(super) fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Ma
     let (out, x, rows) = (Output::new::<T>(&y), Input::new(&x), rows.to_vec());
     record(&mut tape, move |gradients| {
         let dy = out.take(gradients)?;
-        x.add(gradients, |dx, old| {
-            if old == Old::Overwrite {
-                dx.fill(0.0);
-            }
+        x.add(gradients, |dx| {
             for (dy, &row) in dy.chunks_exact(width).zip(&rows) {
                 add(&mut dx[row * width..][..width], dy);
             }

@@ -12,10 +12,22 @@ use super::{CHUNK, Cpu, Matrix, add, parallel::each, take};
 use dfdx::prelude::{CpuError, Gradients, Tape};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// Empty until something is written.
-type Gradient = Mutex<Vec<f32>>;
+/// What was handed back so far: empty until something is.
+#[derive(Default)]
+pub(crate) struct Gradient(Mutex<Vec<f32>>);
+
+impl Gradient {
+    fn get(&self) -> MutexGuard<'_, Vec<f32>> {
+        // Where a thread panicked while it wrote, nobody goes on.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn take(&self) -> Vec<f32> {
+        std::mem::take(&mut *self.get())
+    }
+}
 
 thread_local! {
     /// Outputs that this thread has recorded, by address. What is no longer on a tape is gone.
@@ -54,7 +66,7 @@ impl Output {
 
     /// Its gradient, which is finished.
     pub fn take(self, gradients: &mut Gradients<f32, Cpu>) -> Result<Vec<f32>, CpuError> {
-        let ours = std::mem::take(&mut *self.gradient.lock().unwrap_or_else(PoisonError::into_inner));
+        let ours = self.gradient.take();
         if ours.is_empty() { Ok(take(gradients.get_or_alloc_mut(&self.tensor)?)) } else { Ok(ours) }
     }
 }
@@ -62,7 +74,7 @@ impl Output {
 /// What an operation takes, and passes a gradient back to.
 pub(super) struct Input {
     tensor: Matrix<Cpu>,
-    /// None if no operation of ours gave it.
+    /// None if dfdx keeps it.
     gradient: Option<Arc<Gradient>>,
 }
 
@@ -72,8 +84,13 @@ impl Input {
         Input { tensor: tensor.clone(), gradient }
     }
 
+    /// With a gradient that is kept elsewhere, or by dfdx.
+    pub fn with(tensor: &Matrix<Cpu>, gradient: Option<Arc<Gradient>>) -> Input {
+        Input { tensor: tensor.clone(), gradient }
+    }
+
     /// Calls `write` with the gradient so far; with [`Old::Overwrite`] what is in it does not matter.
-    pub fn add(
+    pub fn write(
         &self,
         gradients: &mut Gradients<f32, Cpu>,
         write: impl FnOnce(&mut [f32], Old),
@@ -81,7 +98,7 @@ impl Input {
         match &self.gradient {
             None => write(gradients.get_or_alloc_mut(&self.tensor)?, Old::Add),
             Some(gradient) => {
-                let mut gradient = gradient.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut gradient = gradient.get();
                 let old = if gradient.is_empty() { Old::Overwrite } else { Old::Add };
                 if old == Old::Overwrite {
                     *gradient = memory(view(&self.tensor).len());
@@ -92,16 +109,30 @@ impl Input {
         Ok(())
     }
 
+    /// Calls `add` with the gradient so far, which begins as zeros.
+    pub fn add(
+        &self,
+        gradients: &mut Gradients<f32, Cpu>,
+        add: impl FnOnce(&mut [f32]),
+    ) -> Result<(), CpuError> {
+        self.write(gradients, |gradient, old| {
+            if old == Old::Overwrite {
+                gradient.fill(0.0);
+            }
+            add(gradient);
+        })
+    }
+
     /// Adds all of a gradient.
     pub fn put(&self, gradients: &mut Gradients<f32, Cpu>, gradient: Vec<f32>) -> Result<(), CpuError> {
         if let Some(so_far) = &self.gradient {
-            let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut so_far = so_far.get();
             if so_far.is_empty() {
                 *so_far = gradient;
                 return Ok(());
             }
         }
-        self.add(gradients, |so_far, _| {
+        self.write(gradients, |so_far, _| {
             each(so_far.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)), |(so_far, gradient)| {
                 add(so_far, gradient)
             });
@@ -112,7 +143,7 @@ impl Input {
 }
 
 /// So many values, whatever they are.
-fn memory(len: usize) -> Vec<f32> {
+pub(super) fn memory(len: usize) -> Vec<f32> {
     SPARE.with_borrow_mut(|spare| match spare.iter().position(|memory| memory.len() == len) {
         Some(fits) => spare.swap_remove(fits),
         None => vec![0.0; len],

@@ -38,17 +38,22 @@ fn lanes(block: &[f32], pad: f32) -> [f32; LANES] {
     lanes
 }
 
+/// All lanes as one, by halves.
 #[inline(always)]
-fn sum_lanes(lanes: [f32; LANES]) -> f32 {
+fn fold_lanes(mut lanes: [f32; LANES], fold: impl Fn(f32, f32) -> f32) -> f32 {
     let mut half = LANES / 2;
-    let mut sums = lanes;
     while half > 0 {
         for i in 0..half {
-            sums[i] += sums[i + half];
+            lanes[i] = fold(lanes[i], lanes[i + half]);
         }
         half /= 2;
     }
-    sums[0]
+    lanes[0]
+}
+
+#[inline(always)]
+fn sum_lanes(lanes: [f32; LANES]) -> f32 {
+    fold_lanes(lanes, |a, b| a + b)
 }
 
 /// `sum of a[i] * b[i]`
@@ -73,21 +78,15 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 #[inline(always)]
 pub(crate) fn max(row: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
     let (blocks, tail) = row.as_chunks::<LANES>();
     let mut most = lanes(tail, f32::NEG_INFINITY);
     for block in blocks {
         for i in 0..LANES {
-            most[i] = if block[i] > most[i] { block[i] } else { most[i] };
+            most[i] = greater(most[i], block[i]);
         }
     }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            most[i] = if most[i + half] > most[i] { most[i + half] } else { most[i] };
-        }
-        half /= 2;
-    }
-    most[0]
+    fold_lanes(most, greater)
 }
 
 /// Turns a row of scores into probabilities and gives `log(sum(exp(scores)))`.
@@ -128,6 +127,28 @@ pub(crate) fn rms_norm(x: &[f32], gain: &[f32], eps: f32, y: &mut [f32]) -> f32 
         *y = x * scale * gain;
     }
     scale
+}
+
+/// Writes or adds to `dx` the gradient that [`rms_norm`] sends to `x`, given that of its result and its scale, and adds to
+/// `dgain` that of the gain. `scaled` is scratch memory.
+#[inline(always)]
+pub(crate) fn rms_norm_gradient(
+    (x, dy, scale): (&[f32], &[f32], f32),
+    gain: &[f32],
+    dx: &mut [f32],
+    old: Old,
+    dgain: &mut [f32],
+    scaled: &mut [f32],
+) {
+    for (((scaled, dgain), (dy, x)), gain) in scaled.iter_mut().zip(dgain).zip(dy.iter().zip(x)).zip(gain) {
+        *scaled = dy * gain;
+        *dgain += dy * x * scale;
+    }
+    let pull = dot(scaled, x) * scale * scale * scale / x.len() as f32;
+    for ((dx, x), scaled) in dx.iter_mut().zip(x).zip(scaled) {
+        let term = *scaled * scale - x * pull;
+        *dx = if old == Old::Add { *dx + term } else { term };
+    }
 }
 
 /// `k` of a [`Gate`], and its slope.
@@ -179,41 +200,43 @@ fn gated_by<C: Curve>(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Writes or adds to `dx` the gradient that [`gated`] sends to `x`, given that of its result.
+/// Writes or adds to `dx` the gradient that [`gated`] sends to `x`, given that of its result; writes its result again.
 #[inline(always)]
-pub(crate) fn gated_gradient(gate: Gate, x: &[f32], dy: &[f32], dx: &mut [f32], old: Old) {
+pub(crate) fn gated_gradient(gate: Gate, x: &[f32], dy: &[f32], dx: &mut [f32], old: Old, y: &mut [f32]) {
     match (gate, old) {
-        (Gate::Silu, Old::Overwrite) => gradient_by::<Silu, false>(x, dy, dx),
-        (Gate::Silu, Old::Add) => gradient_by::<Silu, true>(x, dy, dx),
-        (Gate::Gelu, Old::Overwrite) => gradient_by::<Gelu, false>(x, dy, dx),
-        (Gate::Gelu, Old::Add) => gradient_by::<Gelu, true>(x, dy, dx),
+        (Gate::Silu, Old::Overwrite) => gradient_by::<Silu, false>(x, dy, dx, y),
+        (Gate::Silu, Old::Add) => gradient_by::<Silu, true>(x, dy, dx, y),
+        (Gate::Gelu, Old::Overwrite) => gradient_by::<Gelu, false>(x, dy, dx, y),
+        (Gate::Gelu, Old::Add) => gradient_by::<Gelu, true>(x, dy, dx, y),
     }
 }
 
 #[inline(always)]
-fn gradient_by<C: Curve, const ADD: bool>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+fn gradient_by<C: Curve, const ADD: bool>(x: &[f32], dy: &[f32], dx: &mut [f32], y: &mut [f32]) {
     let sum = |old: f32, term: f32| if ADD { old + term } else { term };
     let ((gate, up), (dgate, dup)) = (x.split_at(dy.len()), dx.split_at_mut(dy.len()));
     let terms = |gate: f32, up: f32, dy: f32| {
         let s = sigmoid(C::k(gate));
-        (dy * up * s * (1.0 + gate * (1.0 - s) * C::slope(gate)), dy * gate * s)
+        (dy * up * s * (1.0 + gate * (1.0 - s) * C::slope(gate)), dy * gate * s, gate * s * up)
     };
     let blocks = dy.len() / LANES * LANES;
     for at in (0..blocks).step_by(LANES) {
         // Copied first: the compiler need not ask whether the slices overlap.
         let copy = |from: &[f32]| lanes(&from[at..at + LANES], 0.0);
         let (gate, up, dy) = (copy(gate), copy(up), copy(dy));
-        let (dgate, dup) = (&mut dgate[at..at + LANES], &mut dup[at..at + LANES]);
+        let (dgate, dup, y) = (&mut dgate[at..at + LANES], &mut dup[at..at + LANES], &mut y[at..at + LANES]);
         for i in 0..LANES {
-            let (to_gate, to_up) = terms(gate[i], up[i], dy[i]);
+            let (to_gate, to_up, value) = terms(gate[i], up[i], dy[i]);
             dgate[i] = sum(dgate[i], to_gate);
             dup[i] = sum(dup[i], to_up);
+            y[i] = value;
         }
     }
     for i in blocks..dy.len() {
-        let (to_gate, to_up) = terms(gate[i], up[i], dy[i]);
+        let (to_gate, to_up, value) = terms(gate[i], up[i], dy[i]);
         dgate[i] = sum(dgate[i], to_gate);
         dup[i] = sum(dup[i], to_up);
+        y[i] = value;
     }
 }
 

@@ -1,16 +1,15 @@
 //! A matrix product with weights, and the residual stream added on the way.
 
 use super::handover::{Input, Output, give_back};
-use super::matmul::{Mat, Old, Size, matmul};
+use super::matmul::{Mat, Old, Size, new_matmul};
 use super::view::{view, view_mut};
 use super::weight::Weight;
 use super::{Cpu, Matrix, Tape, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
-use std::sync::Arc;
 
 pub(super) fn linear<T: Tape<f32, Cpu>>(
     x: Matrix<Cpu, T>,
-    weight: &Arc<Weight>,
+    weight: &Weight,
     residual: Option<Matrix<Cpu, T>>,
 ) -> Matrix<Cpu, T> {
     let (x, mut tape) = x.split_tape();
@@ -34,10 +33,10 @@ pub(super) fn linear<T: Tape<f32, Cpu>>(
     let (out, weight, input) = (Output::new::<T>(&y), weight.clone(), Input::new(&x));
     record(&mut tape, move |gradients| {
         let dy = out.take(gradients)?;
-        input.add(gradients, |dx, old| weight.back().product(&dy, dx, old))?;
+        input.write(gradients, |dx, old| weight.back().product(&dy, dx, old))?;
         let size = Size { m: width, n: k, k: rows };
-        let dw = gradients.get_or_alloc_mut(&weight.matrix)?;
-        matmul(dw, size, Mat::rows(&dy, width).transposed(), Mat::rows(view(&x), k), Old::Add);
+        let dw = new_matmul(size, Mat::rows(&dy, width).transposed(), Mat::rows(view(&x), k));
+        weight.input().put(gradients, dw)?;
         match residual {
             Some(residual) => residual.put(gradients, dy)?,
             None => give_back(dy),

@@ -7,7 +7,6 @@ use super::weight::Weight;
 use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, record, room, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Rows whose logits are held at a time.
 const SLICE: usize = 512;
@@ -33,63 +32,76 @@ fn logits<'a>(
     logits
 }
 
-/// Calls `visit(first row, logits [rows, vocabulary])` slice by slice.
-pub(crate) fn logits_by_slice(x: &Matrix<Cpu>, weight: &Weight, mut visit: impl FnMut(usize, &mut [f32])) {
+/// Calls `visit(rows, logits [rows, vocabulary])` slice by slice, and gives the memory of the last one.
+pub(crate) fn logits_by_slice(
+    x: &Matrix<Cpu>,
+    weight: &Weight,
+    mut visit: impl FnMut(Range<usize>, &mut [f32]),
+) -> Vec<f32> {
     let mut buffer = vec![];
     for rows in slices(x.shape().0) {
-        visit(rows.start, logits(x, weight, rows, &mut buffer));
+        visit(rows.clone(), logits(x, weight, rows, &mut buffer));
     }
+    buffer
+}
+
+/// Calls `work(logits, target, value)` for each row.
+fn each_row(
+    logits: &mut [f32],
+    targets: &[u32],
+    values: &mut [f32],
+    work: impl Fn(&mut [f32], usize, &mut f32) + Sync + Send,
+) {
+    let vocabulary = logits.len() / targets.len();
+    let tasks = logits.chunks_mut(ROWS * vocabulary).zip(targets.chunks(ROWS)).zip(values.chunks_mut(ROWS));
+    each(tasks, |((logits, targets), values)| {
+        for ((logits, &target), value) in logits.chunks_exact_mut(vocabulary).zip(targets).zip(values) {
+            work(logits, target as usize, value);
+        }
+    });
 }
 
 /// The gradient needs the probabilities again. If they are few they stay; else they are computed anew, which costs one
 /// product more of this one layer and saves `[rows, vocabulary]` of memory.
 pub(super) fn linear_log_prob<T: Tape<f32, Cpu>>(
     x: Matrix<Cpu, T>,
-    weight: &Arc<Weight>,
+    weight: &Weight,
     targets: &[u32],
 ) -> Vector<Cpu, T> {
     let (x, mut tape) = x.split_tape();
     let ((rows, width), vocabulary) = (*x.shape(), weight.matrix.shape().0);
-    let (mut y, mut buffer) = (vec![0.0; rows], vec![]);
-    for rows in slices(rows) {
-        let logits = logits(&x, weight, rows.clone(), &mut buffer);
-        let y = y[rows.clone()].chunks_mut(ROWS).zip(targets[rows].chunks(ROWS));
-        each(logits.chunks_mut(ROWS * vocabulary).zip(y), |(logits, (y, targets))| {
-            for ((logits, y), &target) in logits.chunks_exact_mut(vocabulary).zip(y).zip(targets) {
-                let logit = logits[target as usize];
-                *y = logit - kernels::softmax(logits);
-            }
+    let mut y = vec![0.0; rows];
+    let buffer = logits_by_slice(&x, weight, |slice, logits| {
+        each_row(logits, &targets[slice.clone()], &mut y[slice], |logits, target, y| {
+            let logit = logits[target];
+            *y = logit - kernels::softmax(logits);
         });
-    }
+    });
     let kept = (rows <= SLICE && buffer.len() <= KEPT).then_some(buffer);
     let y = tensor(&x, y, (rows,));
     let (out, weight, targets, input) = (y.ghost(), weight.clone(), targets.to_vec(), Input::new(&x));
     record(&mut tape, move |gradients| {
-        let dy = take(gradients.get_or_alloc_mut(&out)?);
+        let mut dy = take(gradients.get_or_alloc_mut(&out)?);
         let mut dw = take(gradients.get_or_alloc_mut(&weight.matrix)?);
-        input.add(gradients, |dx, old| {
+        input.write(gradients, |dx, old| {
             let known = kept.is_some();
             let mut buffer = kept.unwrap_or_default();
             for slice in slices(rows) {
-                let len = slice.len();
                 let values =
                     if known { &mut buffer[..] } else { logits(&x, &weight, slice.clone(), &mut buffer) };
-                let per_row = dy[slice.clone()].chunks(ROWS).zip(targets[slice.clone()].chunks(ROWS));
-                each(values.chunks_mut(ROWS * vocabulary).zip(per_row), |(values, (dy, targets))| {
-                    for ((values, &dy), &target) in values.chunks_exact_mut(vocabulary).zip(dy).zip(targets) {
-                        if !known {
-                            kernels::softmax(values);
-                        }
-                        // d log p(target) / d logits = one_hot(target) - p
-                        for p in &mut *values {
-                            *p *= -dy;
-                        }
-                        values[target as usize] += dy;
+                each_row(values, &targets[slice.clone()], &mut dy[slice.clone()], |values, target, dy| {
+                    if !known {
+                        kernels::softmax(values);
                     }
+                    // d log p(target) / d logits = one_hot(target) - p
+                    for p in &mut *values {
+                        *p *= -*dy;
+                    }
+                    values[target] += *dy;
                 });
                 let columns = slice.start * width..slice.end * width;
                 weight.back().product(values, &mut dx[columns.clone()], old);
-                let size = Size { m: vocabulary, n: width, k: len };
+                let size = Size { m: vocabulary, n: width, k: slice.len() };
                 let dlogits = Mat::rows(values, vocabulary).transposed();
                 matmul(&mut dw, size, dlogits, Mat::rows(&view(&x)[columns], width), Old::Add);
             }

@@ -1,6 +1,8 @@
 //! Matrix products of what is multiplied once: crate `gemm`, a chunk of rows for each thread.
 
 use super::parallel::{each, threads};
+use super::written;
+use std::mem::MaybeUninit;
 
 /// A matrix in a slice: element `(r, c)` is `values[r * row + c * column]`.
 #[derive(Clone, Copy)]
@@ -57,6 +59,13 @@ pub(crate) const DEPTH: usize = 512;
 /// processor's caches. So we cut first, and call its kernels directly (crate `gemm` does not hand `conj_dst` on)
 /// with `conj_dst` set: that changes no real number, and keeps it from the special cases.
 pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
+    // SAFETY: nothing is put into `out` that is not initialized.
+    let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
+    write_here(out, stride, size, a, b, old);
+}
+
+/// As [`matmul_here`]; what is added to is initialized, and afterwards all is.
+fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
     let Size { m, n, k } = size;
     if m == 0 || n == 0 {
         return;
@@ -64,7 +73,7 @@ pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b:
     assert!(n <= stride && (m - 1) * stride + n <= out.len(), "the output is too small");
     assert!(a.holds(m, k) && b.holds(k, n), "an input is too small");
     if k == 0 && old == Old::Overwrite {
-        out.chunks_mut(stride).for_each(|row| row[..n].fill(0.0));
+        out.chunks_mut(stride).for_each(|row| row[..n].fill(MaybeUninit::new(0.0)));
     }
     let gemm = gemm_f32::gemm::f32::get_gemm_fn();
     for start in (0..k).step_by(DEPTH) {
@@ -77,7 +86,7 @@ pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b:
                 n,
                 m,
                 DEPTH.min(k - start),
-                out.as_mut_ptr(),
+                out.as_mut_ptr().cast(),
                 stride as isize,
                 1,
                 add,
@@ -103,13 +112,26 @@ const CHUNK: usize = 96;
 
 /// As [`matmul_here`] for a dense `out`, its rows shared out over the threads.
 pub(crate) fn matmul(out: &mut [f32], size: Size, a: Mat, b: Mat, old: Old) {
-    if size.m * size.n == 0 {
+    // SAFETY: nothing is put into `out` that is not initialized.
+    let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
+    write(out, size, a, b, old);
+}
+
+/// `a b`, shared out over the threads.
+pub(crate) fn new_matmul(size: Size, a: Mat, b: Mat) -> Vec<f32> {
+    // SAFETY: a product overwrites all.
+    unsafe { written(size.m * size.n, |out| write(out, size, a, b, Old::Overwrite)) }
+}
+
+fn write(out: &mut [MaybeUninit<f32>], size: Size, a: Mat, b: Mat, old: Old) {
+    assert!(out.len() == size.m * size.n, "a product of another size");
+    if out.is_empty() {
         return;
     }
     // No row depends on another, nor on how they are shared out. `b` is laid out anew for every chunk.
     let rows = size.m.div_ceil(threads()).next_multiple_of(CHUNK);
     each(out.chunks_mut(rows * size.n).enumerate(), |(i, out)| {
         let size = Size { m: out.len() / size.n, ..size };
-        matmul_here(out, size.n, size, a.from(i * rows, 0), b, old);
+        write_here(out, size.n, size, a.from(i * rows, 0), b, old);
     });
 }

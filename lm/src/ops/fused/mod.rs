@@ -6,13 +6,14 @@
 
 mod attention;
 mod embedding;
-mod gated;
+mod gated_linear;
 mod gather;
 pub(crate) mod handover;
 pub(crate) mod kernels;
 mod linear;
 pub(crate) mod log_prob;
 pub(crate) mod matmul;
+mod normed_linear;
 pub(crate) mod panels;
 pub(crate) mod parallel;
 mod rms_norm;
@@ -23,6 +24,7 @@ mod weight;
 
 use super::{Attention, Gate, Matrix, Ops, Vector};
 use dfdx::prelude::{Cpu, CpuError, Gradients, Shape, Storage, Tape, Tensor, TensorFromVec};
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 pub(crate) use weight::Weight;
 
@@ -66,9 +68,9 @@ pub(crate) fn add(a: &mut [f32], b: &[f32]) {
 impl Ops for Fused {
     type Device = Cpu;
     type Plan = Arc<Attention>;
-    type Weight = Arc<Weight>;
+    type Weight = Weight;
 
-    fn weights(matrices: &[&Matrix<Cpu>]) -> Vec<Arc<Weight>> {
+    fn weights(matrices: &[&Matrix<Cpu>]) -> Vec<Weight> {
         Weight::all(matrices)
     }
 
@@ -85,16 +87,30 @@ impl Ops for Fused {
         rms_norm::rms_norm(x, gain, eps)
     }
 
+    fn normed_linear<T: Tape<f32, Cpu>>(
+        x: Matrix<Cpu, T>,
+        gain: &Matrix<Cpu>,
+        eps: f32,
+        weight: &Weight,
+    ) -> Matrix<Cpu, T> {
+        normed_linear::normed_linear(x, gain, eps, weight)
+    }
+
     fn linear<T: Tape<f32, Cpu>>(
         x: Matrix<Cpu, T>,
-        weight: &Arc<Weight>,
+        weight: &Weight,
         residual: Option<Matrix<Cpu, T>>,
     ) -> Matrix<Cpu, T> {
         linear::linear(x, weight, residual)
     }
 
-    fn gated<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gate: Gate) -> Matrix<Cpu, T> {
-        gated::gated(x, gate)
+    fn gated_linear<T: Tape<f32, Cpu>>(
+        x: Matrix<Cpu, T>,
+        gate: Gate,
+        weight: &Weight,
+        residual: Matrix<Cpu, T>,
+    ) -> Matrix<Cpu, T> {
+        gated_linear::gated_linear(x, gate, weight, residual)
     }
 
     fn plan(_: &Cpu, how: &Arc<Attention>) -> Arc<Attention> {
@@ -111,7 +127,7 @@ impl Ops for Fused {
 
     fn linear_log_prob<T: Tape<f32, Cpu>>(
         x: Matrix<Cpu, T>,
-        weight: &Arc<Weight>,
+        weight: &Weight,
         targets: &[u32],
     ) -> Vector<Cpu, T> {
         log_prob::linear_log_prob(x, weight, targets)
@@ -124,6 +140,18 @@ impl Ops for Fused {
     ) -> Vector<Cpu, T> {
         scalar_head::scalar_head(x, weight, bias)
     }
+}
+
+/// So many values that `write` writes, all of them.
+///
+/// # Safety
+/// It leaves none out.
+unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    write(&mut values.spare_capacity_mut()[..len]);
+    // SAFETY: as the caller promises.
+    unsafe { values.set_len(len) };
+    values
 }
 
 /// A new tensor that owns `values`, without a copy.

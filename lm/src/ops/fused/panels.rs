@@ -6,8 +6,10 @@
 use super::matmul::{DEPTH, Old};
 use super::parallel::{each, threads};
 use super::transpose::{TILE, transpose};
+use super::written;
 use gemm_common::microkernel::MicroKernelFn;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 /// A kernel multiplies a panel with a few rows at once: a kernel for each number of vectors and of rows.
@@ -71,9 +73,11 @@ impl Panels {
         let mut panels = Panels::empty(outputs, depth);
         let mut turned = vec![0.0; TILE * panels.width];
         for rows in matrix.chunks(panels.width * depth) {
+            if rows.len() < panels.width * depth {
+                turned.fill(0.0);
+            }
             for from in (0..depth).step_by(TILE) {
                 let columns = TILE.min(depth - from);
-                turned.fill(0.0);
                 transpose(&rows[from..], depth, columns, &mut turned, panels.width);
                 panels.values.extend_from_slice(&turned[..columns * panels.width]);
             }
@@ -109,12 +113,8 @@ impl Panels {
 
     /// `x matrix^T` for rows `x`, shared out over the threads.
     pub fn new_product(&self, x: &[f32]) -> Vec<f32> {
-        let len = x.len() / self.depth * self.outputs;
-        let mut out = Vec::with_capacity(len);
-        self.write(x, &mut out.spare_capacity_mut()[..len], Old::Overwrite);
-        // SAFETY: `write` has overwritten so many.
-        unsafe { out.set_len(len) };
-        out
+        // SAFETY: a product overwrites all.
+        unsafe { written(x.len() / self.depth * self.outputs, |out| self.write(x, out, Old::Overwrite)) }
     }
 
     /// `out = x matrix^T` or `out += x matrix^T` for rows `x`, shared out over the threads.
@@ -122,6 +122,13 @@ impl Panels {
         // SAFETY: `write` puts nothing into `out` that is not initialized.
         let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
         self.write(x, out, old);
+    }
+
+    /// As [`Panels::product`], on this thread.
+    pub fn product_here(&self, x: &[f32], out: &mut [f32], old: Old) {
+        // SAFETY: as above.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
+        self.write_rows(x, out, old);
     }
 
     /// All of `out`, which is initialized where it is added to.
@@ -136,53 +143,67 @@ impl Panels {
 
     /// What a row gets is the same, bit by bit, as from [`super::matmul::matmul_here`]: a chain of fused multiply-adds,
     /// cut every [`DEPTH`] terms.
-    fn write_rows(&self, x: &[f32], out: &mut [MaybeUninit<f32>], old: Old) {
-        let Panels { start, width, outputs, depth, .. } = *self;
+    pub fn write_rows(&self, x: &[f32], out: &mut [MaybeUninit<f32>], old: Old) {
+        let Panels { width, outputs, depth, .. } = *self;
         let rows = x.len() / depth;
         assert!(x.len() == rows * depth && out.len() == rows * outputs, "a product of other sizes");
         let panels = outputs.div_ceil(width);
         for from in (0..depth).step_by(DEPTH) {
-            let terms = DEPTH.min(depth - from);
-            let add = old == Old::Add || from > 0;
-            let group = (GROUP / (terms * width)).max(1);
+            let terms = from..depth.min(from + DEPTH);
+            let old = if from > 0 { Old::Add } else { old };
+            let group = (GROUP / (terms.len() * width)).max(1);
             for first in (0..panels).step_by(group) {
                 for row in (0..rows).step_by(KERNELS.rows) {
-                    let rows = KERNELS.rows.min(rows - row);
-                    let x = &x[row * depth + from..];
+                    let rows = row..rows.min(row + KERNELS.rows);
                     for panel in first..panels.min(first + group) {
-                        let here = width.min(outputs - panel * width);
-                        let values = &self.values[start + (panel * depth + from) * width..];
-                        let out = &mut out[row * outputs + panel * width..];
-                        let kernel =
-                            KERNELS.table[(here.div_ceil(KERNELS.lanes) - 1) * KERNELS.rows + rows - 1];
-                        // SAFETY: `KERNELS` has only kernels that this processor runs. This one reads `terms * width`
-                        // values of the panel and `terms` of each of `rows` rows of `x`, and writes `here` of each of
-                        // `rows` rows of `out`; all are there, for the sizes were checked above.
-                        unsafe {
-                            kernel(
-                                here,
-                                rows,
-                                terms,
-                                out.as_mut_ptr().cast(),
-                                values.as_ptr(),
-                                x.as_ptr(),
-                                outputs as isize,
-                                1,
-                                width as isize,
-                                1,
-                                depth as isize,
-                                if add { 1.0 } else { 0.0 },
-                                1.0,
-                                u8::from(add),
-                                false,
-                                false,
-                                false,
-                                std::ptr::null(),
-                            );
-                        }
+                        self.write_tile(panel, rows.clone(), terms.clone(), x, out, old);
                     }
                 }
             }
+        }
+    }
+
+    /// Some terms of what a few rows get from one panel.
+    #[inline]
+    fn write_tile(
+        &self,
+        panel: usize,
+        rows: Range<usize>,
+        terms: Range<usize>,
+        x: &[f32],
+        out: &mut [MaybeUninit<f32>],
+        old: Old,
+    ) {
+        let Panels { start, width, outputs, depth, .. } = *self;
+        let here = width.min(outputs - panel * width);
+        let values = &self.values[start + (panel * depth + terms.start) * width..];
+        let (x, out) =
+            (&x[rows.start * depth + terms.start..], &mut out[rows.start * outputs + panel * width..]);
+        let kernel = KERNELS.table[(here.div_ceil(KERNELS.lanes) - 1) * KERNELS.rows + rows.len() - 1];
+        // SAFETY: `KERNELS` has only kernels that this processor runs. This one reads `terms.len() * width` values of the
+        // panel and `terms.len()` of each of the rows of `x`, and writes `here` of each of the rows of `out`; all are
+        // there, for `write_rows` has checked the sizes.
+        unsafe {
+            kernel(
+                here,
+                rows.len(),
+                terms.len(),
+                out.as_mut_ptr().cast(),
+                values.as_ptr(),
+                x.as_ptr(),
+                outputs as isize,
+                1,
+                width as isize,
+                1,
+                depth as isize,
+                if old == Old::Add { 1.0 } else { 0.0 },
+                1.0,
+                u8::from(old == Old::Add),
+                false,
+                false,
+                false,
+                std::ptr::null(),
+            );
         }
     }
 }

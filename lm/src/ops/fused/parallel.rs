@@ -26,6 +26,20 @@ pub(crate) fn each<T: Send>(tasks: impl Iterator<Item = T>, work: impl Fn(T) + S
     tasks.into_par_iter().for_each(work);
 }
 
+/// As [`each`] with memory that the tasks of a thread use one after the other.
+pub(crate) fn each_with<T: Send, M>(
+    tasks: impl Iterator<Item = T>,
+    memory: impl Fn() -> M + Sync + Send,
+    work: impl Fn(&mut M, T) + Sync + Send,
+) {
+    if threads() == 1 {
+        let mut memory = memory();
+        return tasks.for_each(|task| work(&mut memory, task));
+    }
+    let tasks: Vec<T> = tasks.collect();
+    tasks.into_par_iter().for_each_init(memory, work);
+}
+
 /// What `work` gives for every task, in order.
 pub(crate) fn map<T: Send, R: Send>(
     tasks: impl IntoIterator<Item = T>,

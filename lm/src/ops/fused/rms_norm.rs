@@ -1,7 +1,6 @@
 //! RMSNorm: each row divided by its root mean square.
 
 use super::handover::{Input, Output, give_back};
-use super::matmul::Old;
 use super::view::view;
 use super::{Cpu, Matrix, ROWS, Tape, add, kernels, parallel::each, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
@@ -23,7 +22,7 @@ pub(super) fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>,
         let dy = out.take(gradients)?;
         // Each task sums its rows' share of the gain's gradient; the shares are added in order.
         let mut shares = vec![0.0; rows.div_ceil(ROWS) * width];
-        input.add(gradients, |dx, old| {
+        input.write(gradients, |dx, old| {
             let gains = view(&gain);
             let inputs = view(&x).chunks(chunk).zip(dy.chunks(chunk)).zip(scales.chunks(ROWS));
             let outputs = dx.chunks_mut(chunk).zip(shares.chunks_mut(width));
@@ -31,17 +30,7 @@ pub(super) fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>,
                 let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dy.chunks_exact(width));
                 let mut scaled = vec![0.0; width];
                 for (((dx, x), dy), &scale) in rows.zip(scales) {
-                    for (((scaled, share), (dy, x)), gain) in
-                        scaled.iter_mut().zip(&mut *share).zip(dy.iter().zip(x)).zip(gains)
-                    {
-                        *scaled = dy * gain;
-                        *share += dy * x * scale;
-                    }
-                    let pull = kernels::dot(&scaled, x) * scale * scale * scale / width as f32;
-                    for ((dx, x), scaled) in dx.iter_mut().zip(x).zip(&scaled) {
-                        let term = scaled * scale - x * pull;
-                        *dx = if old == Old::Add { *dx + term } else { term };
-                    }
+                    kernels::rms_norm_gradient((x, dy, scale), gains, dx, old, share, &mut scaled);
                 }
             });
         })?;

@@ -1,7 +1,6 @@
 //! One number for each row.
 
 use super::handover::Input;
-use super::matmul::Old;
 use super::view::view;
 use super::{Cpu, Matrix, Tape, Vector, kernels, record, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
@@ -19,10 +18,7 @@ pub(super) fn scalar_head<T: Tape<f32, Cpu>>(
     let (out, weight, bias, input) = (y.ghost(), weight.clone(), bias.ghost(), Input::new(&x));
     record(&mut tape, move |gradients| {
         let dy = take(gradients.get_or_alloc_mut(&out)?);
-        input.add(gradients, |dx, old| {
-            if old == Old::Overwrite {
-                dx.fill(0.0);
-            }
+        input.add(gradients, |dx| {
             for (dx, dy) in dx.chunks_exact_mut(width).zip(&dy) {
                 for (dx, w) in dx.iter_mut().zip(view(&weight)) {
                     *dx += dy * w;

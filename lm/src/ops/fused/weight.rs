@@ -1,13 +1,15 @@
 //! A parameter that rows are multiplied with, laid out for that.
 
+use super::handover::{Gradient, Input};
 use super::panels::Panels;
 use super::parallel::map;
 use super::view::view;
 use super::{Cpu, Matrix};
 use dfdx::prelude::HasShape;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-pub(crate) struct Weight {
+pub(crate) struct Layout {
     /// `[out, in]`
     pub matrix: Matrix<Cpu>,
     /// For `x weight^T`.
@@ -15,16 +17,51 @@ pub(crate) struct Weight {
     back: OnceLock<Panels>,
 }
 
-impl Weight {
-    pub fn all(matrices: &[&Matrix<Cpu>]) -> Vec<Arc<Weight>> {
-        map(matrices, |&matrix| {
-            let forward = Panels::new(view(matrix), *matrix.shape());
-            Arc::new(Weight { matrix: matrix.clone(), forward, back: OnceLock::new() })
-        })
-    }
-
+impl Layout {
     /// For `dy weight`: laid out when it is first asked for.
     pub fn back(&self) -> &Panels {
         self.back.get_or_init(|| Panels::transposed(view(&self.matrix), *self.matrix.shape()))
+    }
+}
+
+/// A layout, which many share, and where its gradient is gathered.
+#[derive(Clone)]
+pub(crate) struct Weight {
+    layout: Arc<Layout>,
+    /// None if dfdx keeps it.
+    gradient: Option<Arc<Gradient>>,
+}
+
+impl Deref for Weight {
+    type Target = Layout;
+
+    fn deref(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+impl Weight {
+    pub fn all(matrices: &[&Matrix<Cpu>]) -> Vec<Weight> {
+        map(matrices, |&matrix| {
+            let forward = Panels::new(view(matrix), *matrix.shape());
+            let layout = Layout { matrix: matrix.clone(), forward, back: OnceLock::new() };
+            Weight { layout: Arc::new(layout), gradient: None }
+        })
+    }
+
+    /// The same matrix with a gradient of its own, which dfdx does not see, and which [`Weight::take_gradient`] gives.
+    pub fn apart(&self) -> Weight {
+        Weight { layout: self.layout.clone(), gradient: Some(Arc::default()) }
+    }
+
+    /// What linear operations gave since [`Weight::apart`], if any did.
+    pub fn take_gradient(&self) -> Option<Vec<f32>> {
+        let gradient = self.gradient.as_ref()?.take();
+        (!gradient.is_empty()).then_some(gradient)
+    }
+
+    /// Where a gradient goes.
+    pub(super) fn input(&self) -> Input {
+        Input::with(&self.matrix, self.gradient.clone())
     }
 }
