@@ -2,7 +2,7 @@
 
 use crate::batch::Packed;
 use crate::config::{Config, Head};
-use crate::ops::{Attention, Matrix, Ops, Rope, Vector};
+use crate::ops::{Attention, Matrix, Norm, Ops, Rope, Vector};
 use crate::parameters::{PER_LAYER, Slot, slots};
 use dfdx::prelude::{Storage, Tape, TensorFromVec};
 use std::sync::Arc;
@@ -141,8 +141,8 @@ impl<O: Ops> Ready<'_, O> {
         let mut x = O::embedding(embedding, &batch.tokens, config.embedding_scale(), tape);
         let last = config.num_hidden_layers - 1;
         for (index, layer) in self.layers().enumerate() {
-            let qkv = O::normed_linear(x.retaped::<T>(), layer.attention_norm, eps, layer.qkv);
-            let mut h = O::attend(qkv, &plan);
+            let norm = Norm { gain: layer.attention_norm, eps };
+            let mut h = O::attend(x.retaped::<T>(), norm, layer.qkv, &plan);
             if index == last {
                 // After the last attention no position looks at another: go on with the wanted rows only.
                 h = O::gather(h, &batch.rows);
@@ -150,7 +150,7 @@ impl<O: Ops> Ready<'_, O> {
             }
             x = self.after_attention(&layer, h, x);
         }
-        O::rms_norm(x, self.decoder.norm(), eps)
+        O::rms_norm(x, Norm { gain: self.decoder.norm(), eps })
     }
 
     /// The rest of a layer: `h` is what was attended to, `x` the residual stream.
@@ -162,8 +162,8 @@ impl<O: Ops> Ready<'_, O> {
     ) -> Matrix<O::Device, T> {
         let config = &self.decoder.config;
         let x = O::linear(h, layer.output, Some(x));
-        let h = O::normed_linear(x.retaped::<T>(), layer.mlp_norm, config.rms_norm_eps, layer.gate_up);
-        O::gated_linear(h, config.gate(), layer.down, x)
+        let norm = Norm { gain: layer.mlp_norm, eps: config.rms_norm_eps };
+        O::feed_forward(x, norm, layer.gate_up, config.gate(), layer.down)
     }
 
     /// One number for each row: the log-probability of the next token, or the scalar head's value. Nothing but

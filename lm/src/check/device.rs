@@ -4,7 +4,8 @@ use crate::backend::{Accelerator, Cpu};
 use crate::error::Result;
 use crate::model::Model;
 use crate::ops::check::{
-    Attend, Embedding, Function, Gated, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead, evaluate,
+    Attend, Embedding, FeedForward, Function, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead,
+    evaluate,
 };
 use crate::ops::{Attention, Fused, Gate, Rope};
 use rand_chacha::ChaCha8Rng;
@@ -80,8 +81,9 @@ impl<B: Accelerator> Checker<'_, B> {
         self.one("rms_norm", &[(rows, width), (1, width)], &RmsNorm {});
         self.one("linear", &[(rows, width), (out, width)], &Linear {});
         self.one("residual", &[(rows, width), (out, width), (rows, out)], &Residual {});
-        self.one("swiglu", &[(rows, 2 * width)], &Gated { gate: Gate::Silu });
-        self.one("geglu", &[(rows, 2 * width)], &Gated { gate: Gate::Gelu });
+        let feed_forward = [(rows, width), (1, width), (2 * out, width), (width, out)];
+        self.one("swiglu", &feed_forward, &FeedForward { gate: Gate::Silu });
+        self.one("geglu", &feed_forward, &FeedForward { gate: Gate::Gelu });
         let targets = (0..rows).map(|_| self.rng.next_u32() % out as u32).collect();
         self.one("log_prob", &[(rows, width), (out, width)], &LogProb { targets });
         self.one("scalar_head", &[(rows, width), (1, width), (1, 1)], &ScalarHead {});
@@ -92,7 +94,11 @@ impl<B: Accelerator> Checker<'_, B> {
         let rope = Arc::new(Rope::new(longest, 2 * half_dim, 10_000.0, None));
         let how = Attention { heads, key_value_heads: groups, head_dim: 2 * half_dim, rope, starts };
         let columns = (heads + 2 * groups) * 2 * half_dim;
-        self.one("attention", &[(tokens, columns)], &Attend { how: Arc::new(how) });
+        self.one(
+            "attention",
+            &[(tokens, width), (1, width), (columns, width)],
+            &Attend { how: Arc::new(how) },
+        );
     }
 
     fn one(&mut self, name: &'static str, shapes: &[(usize, usize)], f: &impl Function) {

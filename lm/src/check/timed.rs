@@ -1,7 +1,7 @@
 //! Operations as a training step runs them, forward and back, for a benchmark.
 
 use crate::ops::check::{
-    Attend, Embedding, Function, Gated, Gather, Linear, LogProb, NormedLinear, Residual, RmsNorm, ScalarHead,
+    Attend, Embedding, FeedForward, Function, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead,
 };
 use crate::ops::{Attention, Composed, Fused, Gate, Matrix, Ops, Rope};
 use dfdx::prelude::{Axes2, Backward, Cpu, SumTo, TensorFromVec};
@@ -39,16 +39,16 @@ pub fn timed() -> Vec<Timed> {
         starts: (0..=SEQUENCES).map(|i| i * LENGTH).collect(),
     });
     let x = (rows, WIDTH);
+    let feed_forward = [x, (1, WIDTH), (2 * INNER, WIDTH), (WIDTH, INNER)];
     vec![
         one("embedding", &[(VOCABULARY, WIDTH)], Embedding { ids: ids.clone(), scale: 1.0 }),
         one("gather", &[x], Gather { rows: (0..rows).step_by(2).collect() }),
         one("rms_norm", &[x, (1, WIDTH)], RmsNorm {}),
-        one("rms_norm + linear", &[x, (1, WIDTH), (2 * INNER, WIDTH)], NormedLinear {}),
         one("linear", &[x, (2 * INNER, WIDTH)], Linear {}),
         one("linear + residual", &[(rows, INNER), (WIDTH, INNER), x], Residual {}),
-        one("swiglu + linear", &[(rows, 2 * INNER), (WIDTH, INNER), x], Gated { gate: Gate::Silu }),
-        one("geglu + linear", &[(rows, 2 * INNER), (WIDTH, INNER), x], Gated { gate: Gate::Gelu }),
-        one("attention", &[(rows, 3 * WIDTH)], Attend { how }),
+        one("swiglu", &feed_forward, FeedForward { gate: Gate::Silu }),
+        one("geglu", &feed_forward, FeedForward { gate: Gate::Gelu }),
+        one("attention", &[x, (1, WIDTH), (3 * WIDTH, WIDTH)], Attend { how }),
         one("linear + log-probability", &[x, (VOCABULARY, WIDTH)], LogProb { targets: ids }),
         one("scalar head", &[x, (1, WIDTH), (1, 1)], ScalarHead {}),
     ]

@@ -1,6 +1,6 @@
 //! Each operation as a function of plain matrices, so that implementations can be held against each other.
 
-use super::{Attention, Gate, Matrix, Ops, Vector};
+use super::{Attention, Gate, Matrix, Norm, Ops, Vector};
 use dfdx::prelude::*;
 use std::sync::Arc;
 
@@ -51,6 +51,10 @@ fn weight<O: Ops>(matrix: &Matrix<O::Device>) -> O::Weight {
     O::weights(&[matrix]).remove(0)
 }
 
+fn norm<D: Device<f32>>(gain: &Matrix<D>) -> Norm<'_, D> {
+    Norm { gain, eps: 1e-5 }
+}
+
 fn column<D: Device<f32>>(y: Vector<D, OwnedTape<f32, D>>) -> Traced<D> {
     let shape = (y.shape().0, 1);
     y.reshape_like(&shape)
@@ -59,15 +63,16 @@ fn column<D: Device<f32>>(y: Vector<D, OwnedTape<f32, D>>) -> Traced<D> {
 function!(Embedding { ids: Vec<u32>, scale: f32 }, |self, x| {
     O::embedding(&x[0], &self.ids, self.scale, OwnedTape::default())
 });
-function!(RmsNorm {}, |self, x| O::rms_norm(traced(&x[0]), &x[1], 1e-5));
-function!(NormedLinear {}, |self, x| O::normed_linear(traced(&x[0]), &x[1], 1e-5, &weight::<O>(&x[2])));
+function!(RmsNorm {}, |self, x| O::rms_norm(traced(&x[0]), norm(&x[1])));
 function!(Linear {}, |self, x| O::linear(traced(&x[0]), &weight::<O>(&x[1]), None));
 function!(Residual {}, |self, x| O::linear(traced(&x[0]), &weight::<O>(&x[1]), Some(traced(&x[2]))));
-function!(Gated { gate: Gate }, |self, x| {
-    O::gated_linear(traced(&x[0]), self.gate, &weight::<O>(&x[1]), traced(&x[2]))
-});
 function!(Attend { how: Arc<Attention> }, |self, x| {
-    O::attend(traced(&x[0]), &O::plan(x[0].device(), &self.how))
+    let plan = O::plan(x[0].device(), &self.how);
+    O::attend(traced(&x[0]), norm(&x[1]), &weight::<O>(&x[2]), &plan)
+});
+function!(FeedForward { gate: Gate }, |self, x| {
+    let (gate_up, down) = (weight::<O>(&x[2]), weight::<O>(&x[3]));
+    O::feed_forward(traced(&x[0]), norm(&x[1]), &gate_up, self.gate, &down)
 });
 function!(Gather { rows: Vec<usize> }, |self, x| O::gather(traced(&x[0]), &self.rows));
 function!(LogProb { targets: Vec<u32> }, |self, x| {

@@ -17,13 +17,20 @@ mod tests;
 pub(crate) use composed::Composed;
 pub(crate) use fused::matmul::{DEPTH, Old};
 pub(crate) use fused::{CHUNK, Fused, Weight, add, handover, kernels, log_prob, parallel, room, view};
-pub(crate) use rope::Rope;
+pub(crate) use rope::{Rope, Turn};
 
-use dfdx::prelude::{Device, NoneTape, Tape, Tensor};
+use dfdx::prelude::{Device, NoneTape, Storage, Tape, Tensor};
 use std::sync::Arc;
 
 pub(crate) type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
 pub(crate) type Vector<D, T = NoneTape> = Tensor<(usize,), f32, D, T>;
+
+/// RMSNorm, `x / sqrt(mean(x^2) + eps) * gain` for each row (Zhang and Sennrich, 2019).
+pub(crate) struct Norm<'a, D: Storage<f32>> {
+    /// `[1, width]`
+    pub gain: &'a Matrix<D>,
+    pub eps: f32,
+}
 
 /// How attention reads its input: rows of `[queries | keys | values]`, sequences laid end to end.
 pub(crate) struct Attention {
@@ -51,7 +58,7 @@ pub(crate) const GELU_CUBE: f32 = 0.044_715;
 
 /// The differentiable functions of a decoder. Parameters come without a tape; their gradients are found by
 /// their identity. What one operation gave is used by others of these alone, or by none of them: between them `Fused`
-/// keeps gradients that dfdx does not see. All matrices are row-major; weights are `[out, in]`, gains `[1, width]`.
+/// keeps gradients that dfdx does not see. All matrices are row-major; weights are `[out, in]`.
 pub(crate) trait Ops: 'static {
     type Device: Device<f32>;
 
@@ -72,19 +79,9 @@ pub(crate) trait Ops: 'static {
         tape: T,
     ) -> Matrix<Self::Device, T>;
 
-    /// `x / sqrt(mean(x^2) + eps) * gain` for each row (Zhang and Sennrich, 2019).
     fn rms_norm<T: Tape<f32, Self::Device>>(
         x: Matrix<Self::Device, T>,
-        gain: &Matrix<Self::Device>,
-        eps: f32,
-    ) -> Matrix<Self::Device, T>;
-
-    /// [`Ops::rms_norm`], and the product with `weight^T`.
-    fn normed_linear<T: Tape<f32, Self::Device>>(
-        x: Matrix<Self::Device, T>,
-        gain: &Matrix<Self::Device>,
-        eps: f32,
-        weight: &Self::Weight,
+        norm: Norm<Self::Device>,
     ) -> Matrix<Self::Device, T>;
 
     /// `x weight^T`, plus `residual` if given.
@@ -94,22 +91,25 @@ pub(crate) trait Ops: 'static {
         residual: Option<Matrix<Self::Device, T>>,
     ) -> Matrix<Self::Device, T>;
 
-    /// `(f(gate) * up) weight^T + residual` for rows of `[gate | up]` (Shazeer, 2020).
-    fn gated_linear<T: Tape<f32, Self::Device>>(
-        x: Matrix<Self::Device, T>,
-        gate: Gate,
-        weight: &Self::Weight,
-        residual: Matrix<Self::Device, T>,
-    ) -> Matrix<Self::Device, T>;
-
     /// Prepares [`Ops::attend`].
     fn plan(device: &Self::Device, how: &Arc<Attention>) -> Self::Plan;
 
-    /// Causal attention with rotary positions (Su et al., 2021) and grouped queries (Ainslie et al., 2023),
-    /// within each sequence. Gives `[tokens, heads * head_dim]`.
+    /// Causal attention with rotary positions (Su et al., 2021) and grouped queries (Ainslie et al., 2023), within each
+    /// sequence. Queries, keys and values are `norm(x) qkv^T`. Gives `[tokens, heads * head_dim]`.
     fn attend<T: Tape<f32, Self::Device>>(
-        qkv: Matrix<Self::Device, T>,
+        x: Matrix<Self::Device, T>,
+        norm: Norm<Self::Device>,
+        qkv: &Self::Weight,
         plan: &Self::Plan,
+    ) -> Matrix<Self::Device, T>;
+
+    /// `x + (f(gate) * up) down^T` with `[gate | up] = norm(x) gate_up^T` (Shazeer, 2020).
+    fn feed_forward<T: Tape<f32, Self::Device>>(
+        x: Matrix<Self::Device, T>,
+        norm: Norm<Self::Device>,
+        gate_up: &Self::Weight,
+        gate: Gate,
+        down: &Self::Weight,
     ) -> Matrix<Self::Device, T>;
 
     /// The rows of `x` named by `rows`, in that order.

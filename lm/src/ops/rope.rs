@@ -1,6 +1,5 @@
 //! Rotary position embeddings (Su et al., 2021), in Llama's layout: the halves of a head are the pairs.
 
-use super::Old;
 use crate::config::{Config, RopeScaling};
 use std::f64::consts::TAU;
 
@@ -31,6 +30,13 @@ pub(crate) struct Rope {
     sin: Vec<f32>,
 }
 
+/// Whether to turn values to their position, or their gradients back.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Turn {
+    To,
+    Back,
+}
+
 impl Rope {
     /// The table of a model.
     pub fn of(config: &Config) -> Rope {
@@ -56,36 +62,26 @@ impl Rope {
         (&self.cos[range.clone()], &self.sin[range])
     }
 
-    /// Writes `scale * rotate(x)` to `y`.
-    #[inline]
-    pub fn turn(&self, position: usize, x: &[f32], y: &mut [f32], scale: f32) {
-        self.rotate(position, (x, y), (scale, scale), |_, turned| turned);
-    }
-
-    /// Writes or adds to `y` what `turn` sends back, given the gradient of its result.
-    #[inline]
-    pub fn turn_back(&self, position: usize, x: &[f32], y: &mut [f32], scale: f32, old: Old) {
-        match old {
-            Old::Overwrite => self.rotate(position, (x, y), (scale, -scale), |_, turned| turned),
-            Old::Add => self.rotate(position, (x, y), (scale, -scale), |old, turned| old + turned),
-        }
-    }
-
-    /// The scales are those of cosines and of sines.
-    #[inline(always)]
-    fn rotate(
+    /// Turns the queries and keys of a row of `[queries | keys | values]`. Queries are scaled by `1 / sqrt(head_dim)` too:
+    /// so their products with keys are scores.
+    pub fn turn(
         &self,
+        turn: Turn,
         position: usize,
-        (x, y): (&[f32], &mut [f32]),
-        (scale, sign): (f32, f32),
-        sum: impl Fn(f32, f32) -> f32,
+        row: &mut [f32],
+        (heads, key_value_heads): (usize, usize),
     ) {
-        let half = self.half;
         let (cos, sin) = self.at(position);
-        let ((a, b), (ya, yb)) = (x.split_at(half), y.split_at_mut(half));
-        for ((((a, b), (ya, yb)), cos), sin) in a.iter().zip(b).zip(ya.iter_mut().zip(yb)).zip(cos).zip(sin) {
-            *ya = sum(*ya, a * cos * scale - b * sin * sign);
-            *yb = sum(*yb, b * cos * scale + a * sin * sign);
+        let head_dim = 2 * self.half;
+        for (head, x) in row.chunks_exact_mut(head_dim).take(heads + key_value_heads).enumerate() {
+            let scale = if head < heads { 1.0 / (head_dim as f32).sqrt() } else { 1.0 };
+            let sign = if turn == Turn::To { scale } else { -scale };
+            let (a, b) = x.split_at_mut(self.half);
+            for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                let (x, y) = (*a, *b);
+                *a = x * cos * scale - y * sin * sign;
+                *b = y * cos * scale + x * sin * sign;
+            }
         }
     }
 }

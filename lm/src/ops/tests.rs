@@ -1,7 +1,7 @@
 //! The fused operations against the composed ones and against finite differences.
 
 use super::check::{
-    Attend, Embedding, Function, Gated, Gather, Linear, LogProb, NormedLinear, Residual, RmsNorm, ScalarHead,
+    Attend, Embedding, FeedForward, Function, Gather, Linear, LogProb, Residual, RmsNorm, ScalarHead,
 };
 use super::composed::Composed;
 use super::*;
@@ -105,12 +105,18 @@ fn products() {
         let (n, width, out) = (case.between(1, 600), case.between(1, 40), case.between(2, 40));
         check("linear", &mut case, &[(n, width), (out, width)], Linear {});
         check("linear with residual", &mut case, &[(n, width), (out, width), (n, out)], Residual {});
-        check("rms_norm and linear", &mut case, &[(n, width), (1, width), (out, width)], NormedLinear {});
-        let shapes = [(n, 2 * width), (out, width), (n, out)];
-        check("swiglu and linear", &mut case, &shapes, Gated { gate: Gate::Silu });
-        check("geglu and linear", &mut case, &shapes, Gated { gate: Gate::Gelu });
         let targets = (0..n).map(|_| case.below(out) as u32).collect();
         check("linear_log_prob", &mut case, &[(n, width), (out, width)], LogProb { targets });
+    }
+}
+
+#[test]
+fn feed_forward() {
+    for mut case in cases() {
+        let (n, width, inner) = (case.between(1, 300), case.between(1, 40), case.between(1, 40));
+        let shapes = [(n, width), (1, width), (2 * inner, width), (width, inner)];
+        check("swiglu", &mut case, &shapes, FeedForward { gate: Gate::Silu });
+        check("geglu", &mut case, &shapes, FeedForward { gate: Gate::Gelu });
     }
 }
 
@@ -127,8 +133,8 @@ fn attention() {
         let rope = Arc::new(Rope::new(70, head_dim, 10_000.0, None));
         let heads = groups * sharing;
         let how = Arc::new(Attention { heads, key_value_heads: groups, head_dim, rope, starts });
-        let width = (heads + 2 * groups) * head_dim;
-        check("attention", &mut case, &[(tokens, width)], Attend { how });
+        let (width, outputs) = (case.between(1, 40), (heads + 2 * groups) * head_dim);
+        check("attention", &mut case, &[(tokens, width), (1, width), (outputs, width)], Attend { how });
     }
 }
 

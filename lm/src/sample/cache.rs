@@ -4,7 +4,7 @@
 //! they are read, page after page of neighbouring positions, all heads of one side by side.
 
 use crate::config::Config;
-use crate::ops::{DEPTH, Rope, add, kernels};
+use crate::ops::{DEPTH, add, kernels};
 
 /// Positions of a page, whose scores are computed side by side.
 const PAGE: usize = 16;
@@ -49,17 +49,15 @@ impl Cache {
         (self.dim * PAGE, self.key_value_heads * self.dim * PAGE)
     }
 
-    /// Stores the keys and values of a row of `[queries | keys | values]` at a position.
-    pub fn store(&mut self, rope: &Rope, layer: usize, position: usize, row: &[f32], scratch: &mut [f32]) {
+    /// Stores the keys and values of a row of `[queries | keys | values]`, which was turned to its position.
+    pub fn store(&mut self, layer: usize, position: usize, row: &[f32]) {
         let (dim, (head_len, half)) = (self.dim, self.lens());
         let (keys, values) = row[self.heads * dim..].split_at(self.key_value_heads * dim);
         let (page, at) = (position / PAGE, position % PAGE);
         let page = &mut self.values[(layer * self.pages + page) * 2 * half..][..2 * half];
         let (page_keys, page_values) = page.split_at_mut(half);
         for (key, page) in keys.chunks_exact(dim).zip(page_keys.chunks_exact_mut(head_len)) {
-            let turned = &mut scratch[..dim];
-            rope.turn(position, key, turned, 1.0);
-            for (page, &key) in page.chunks_exact_mut(PAGE).zip(&*turned) {
+            for (page, &key) in page.chunks_exact_mut(PAGE).zip(key) {
                 page[at] = key;
             }
         }
@@ -69,27 +67,15 @@ impl Cache {
     }
 
     /// Writes what the queries of a row attend to, up to its position: `[heads * head_dim]`.
-    pub fn attend(
-        &self,
-        rope: &Rope,
-        layer: usize,
-        position: usize,
-        row: &[f32],
-        scratch: &mut [f32],
-        out: &mut [f32],
-    ) {
+    pub fn attend(&self, layer: usize, position: usize, row: &[f32], scratch: &mut [f32], out: &mut [f32]) {
         let (dim, capacity, seen) = (self.dim, self.pages * PAGE, position + 1);
-        let scale = 1.0 / (dim as f32).sqrt();
         let sharing = self.heads / self.key_value_heads;
         let (head_len, half) = self.lens();
         let layer = &self.values[layer * self.pages * 2 * half..][..self.pages * 2 * half];
         let queries = &row[..self.heads * dim];
-        let (turned, scores) = scratch.split_at_mut(self.heads * dim);
-        for (query, turned) in queries.chunks_exact(dim).zip(turned.chunks_exact_mut(dim)) {
-            rope.turn(position, query, turned, scale);
-        }
+        let (sums, scores) = scratch.split_at_mut(self.heads * dim);
         for (index, keys) in layer.chunks_exact(2 * half).take(seen.div_ceil(PAGE)).enumerate() {
-            for (head, query) in turned.chunks_exact(dim).enumerate() {
+            for (head, query) in queries.chunks_exact(dim).enumerate() {
                 let scores = &mut scores[head * capacity + index * PAGE..][..PAGE];
                 scores.fill(0.0);
                 kernels::add_weighted(query, &keys[head / sharing * head_len..][..head_len], scores);
@@ -100,7 +86,6 @@ impl Cache {
         }
         // Sums are cut where those of products are, as training does it.
         for first in (0..seen).step_by(DEPTH) {
-            let sums = &mut *turned;
             sums.fill(0.0);
             for start in (first..seen.min(first + DEPTH)).step_by(PAGE) {
                 let positions = PAGE.min(seen - start);
@@ -119,7 +104,7 @@ impl Cache {
         }
     }
 
-    /// What [`Cache::store`] and [`Cache::attend`] need as scratch memory.
+    /// What [`Cache::attend`] needs as scratch memory.
     pub fn scratch_len(&self) -> usize {
         self.heads * (self.dim + self.pages * PAGE)
     }

@@ -8,9 +8,9 @@ use super::choice::{Chooser, Sampling};
 use super::streams::{Rows, Sampled, Stream};
 use crate::config::Config;
 use crate::decoder::{Decoder, Ready};
-use crate::ops::composed::attention::{Block, MASKED, Positions, Rotated, pick};
+use crate::ops::composed::attention::{Block, MASKED, Positions, Rotated, attend, pick};
 use crate::ops::composed::{self, Product};
-use crate::ops::{Attention, Composed, Matrix, Ops, Rope};
+use crate::ops::{Attention, Composed, Matrix, Norm, Ops, Rope};
 use dfdx::prelude::*;
 use std::sync::Arc;
 
@@ -213,7 +213,7 @@ fn read_prompts<D: Device<f32>, P: Product<D>>(
     let logits = logits(ready, x, Some(&last), |_, qkv| {
         let value: Block<D> = pick::<D, NoneTape>(&qkv, dim, &values).reshape_like(&(blocks, capacity, dim));
         cache.layers.push((keys.of::<NoneTape>(&qkv) * filled.clone(), value * filled.clone()));
-        Composed::<D, P>::attend(qkv, &plan)
+        attend(qkv, &plan)
     });
     (cache, logits)
 }
@@ -230,7 +230,7 @@ fn logits<D: Device<f32>, P: Product<D>>(
     let eps = decoder.config.rms_norm_eps;
     let last = decoder.config.num_hidden_layers - 1;
     for (index, layer) in ready.layers().enumerate() {
-        let h = O::<D, P>::rms_norm(x.clone(), layer.attention_norm, eps);
+        let h = O::<D, P>::rms_norm(x.clone(), Norm { gain: layer.attention_norm, eps });
         let mut h = attend(index, O::<D, P>::linear(h, layer.qkv, None));
         if let (true, Some(rows)) = (index == last, rows) {
             h = O::<D, P>::gather(h, rows);
@@ -238,6 +238,6 @@ fn logits<D: Device<f32>, P: Product<D>>(
         }
         x = ready.after_attention(&layer, h, x);
     }
-    let x = O::<D, P>::rms_norm(x, decoder.norm(), eps);
+    let x = O::<D, P>::rms_norm(x, Norm { gain: decoder.norm(), eps });
     O::<D, P>::linear(x, ready.unembedding(), None).as_vec()
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::ops::parallel::map_alike;
 use crate::ops::view::view;
-use crate::ops::{Fused, Old, kernels, room};
+use crate::ops::{Fused, Old, Turn, kernels, room};
 use dfdx::prelude::{Cpu, HasShape};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -230,7 +230,8 @@ impl<'a> Generation<'a> {
         let (n, width, qkv_width) = (rows.tokens.len(), config.hidden_size, config.qkv_width());
         let (eps, inner) = (config.rms_norm_eps, config.intermediate_size);
         let (scale, gate) = (config.embedding_scale(), config.gate());
-        let heads_width = config.num_attention_heads * config.head_dim;
+        let heads = (config.num_attention_heads, config.num_key_value_heads);
+        let heads_width = heads.0 * config.head_dim;
         let buffers = &mut self.buffers;
         let (x, h) = (room(&mut buffers.x, n * width), room(&mut buffers.h, n * width));
         let (qkv, attended) =
@@ -249,14 +250,15 @@ impl<'a> Generation<'a> {
             let goes_on = |row: usize| !is_last || wanted.binary_search(&row).is_ok();
             let mut out = attended.chunks_exact_mut(heads_width);
             let places = rows.sequences.iter().zip(&rows.positions);
-            for ((row, qkv), (&place, &position)) in qkv.chunks_exact(qkv_width).enumerate().zip(places) {
+            for ((row, qkv), (&place, &position)) in qkv.chunks_exact_mut(qkv_width).enumerate().zip(places) {
                 let cache = &mut self.active[place].cache;
                 let scratch = room(&mut buffers.scratch, cache.scratch_len());
-                cache.store(&decoder.rope, index, position, qkv, scratch);
+                decoder.rope.turn(Turn::To, position, qkv, heads);
+                cache.store(index, position, qkv);
                 if goes_on(row)
                     && let Some(out) = out.next()
                 {
-                    cache.attend(&decoder.rope, index, position, qkv, scratch, out);
+                    cache.attend(index, position, qkv, scratch, out);
                 }
             }
             if is_last {

@@ -7,7 +7,7 @@
 pub(crate) mod attention;
 mod product;
 
-use super::{Attention, GELU_CUBE, GELU_SLOPE, Gate, Matrix, Ops, Vector};
+use super::{Attention, GELU_CUBE, GELU_SLOPE, Gate, Matrix, Norm, Ops, Vector};
 use attention::Plan;
 use dfdx::prelude::*;
 #[cfg(any(test, feature = "cuda"))]
@@ -36,21 +36,12 @@ impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
         Self::gather(weight.clone().put_tape(tape), &rows) * scale
     }
 
-    fn rms_norm<T: Tape<f32, D>>(x: Matrix<D, T>, gain: &Matrix<D>, eps: f32) -> Matrix<D, T> {
+    fn rms_norm<T: Tape<f32, D>>(x: Matrix<D, T>, Norm { gain, eps }: Norm<D>) -> Matrix<D, T> {
         let shape = *x.shape();
         let mean_square = x.retaped::<T>().square().mean::<(usize,), Axis<1>>();
         let scale = (mean_square + eps).sqrt().recip();
         let gain = gain.retaped::<T>().reshape_like(&(shape.1,));
         x * scale.broadcast_like::<_, Axis<1>>(&shape) * gain.broadcast_like::<_, Axis<0>>(&shape)
-    }
-
-    fn normed_linear<T: Tape<f32, D>>(
-        x: Matrix<D, T>,
-        gain: &Matrix<D>,
-        eps: f32,
-        weight: &Matrix<D>,
-    ) -> Matrix<D, T> {
-        P::product(Self::rms_norm(x, gain, eps), weight)
     }
 
     fn linear<T: Tape<f32, D>>(
@@ -65,31 +56,28 @@ impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
         }
     }
 
-    fn gated_linear<T: Tape<f32, D>>(
-        x: Matrix<D, T>,
-        gate: Gate,
-        weight: &Matrix<D>,
-        residual: Matrix<D, T>,
-    ) -> Matrix<D, T> {
-        let half = x.shape().1 / 2;
-        let y = x.retaped::<T>().slice((.., ..half));
-        let up = x.slice((.., half..));
-        let k = match gate {
-            Gate::Silu => y.retaped::<T>(),
-            Gate::Gelu => {
-                let cube = y.retaped::<T>().square() * y.retaped::<T>();
-                (cube * GELU_CUBE + y.retaped::<T>()) * GELU_SLOPE
-            }
-        };
-        P::product(k.sigmoid() * y * up, weight) + residual
-    }
-
     fn plan(device: &D, how: &Arc<Attention>) -> Plan<D> {
         Plan::new(device, how)
     }
 
-    fn attend<T: Tape<f32, D>>(qkv: Matrix<D, T>, plan: &Plan<D>) -> Matrix<D, T> {
-        attention::attend(qkv, plan)
+    fn attend<T: Tape<f32, D>>(
+        x: Matrix<D, T>,
+        norm: Norm<D>,
+        qkv: &Matrix<D>,
+        plan: &Plan<D>,
+    ) -> Matrix<D, T> {
+        attention::attend(P::product(Self::rms_norm(x, norm), qkv), plan)
+    }
+
+    fn feed_forward<T: Tape<f32, D>>(
+        x: Matrix<D, T>,
+        norm: Norm<D>,
+        gate_up: &Matrix<D>,
+        gate: Gate,
+        down: &Matrix<D>,
+    ) -> Matrix<D, T> {
+        let h = P::product(Self::rms_norm(x.retaped::<T>(), norm), gate_up);
+        P::product(gated(h, gate), down) + x
     }
 
     fn gather<T: Tape<f32, D>>(x: Matrix<D, T>, rows: &[usize]) -> Matrix<D, T> {
@@ -113,4 +101,19 @@ impl<D: Device<f32>, P: Product<D>> Ops for Composed<D, P> {
         // One column: nothing is won by half precision.
         (Full::product(x, weight) + bias).reshape_like(&(rows,))
     }
+}
+
+/// `f(gate) * up` for rows of `[gate | up]`.
+fn gated<D: Device<f32>, T: Tape<f32, D>>(x: Matrix<D, T>, gate: Gate) -> Matrix<D, T> {
+    let half = x.shape().1 / 2;
+    let y = x.retaped::<T>().slice((.., ..half));
+    let up = x.slice((.., half..));
+    let k = match gate {
+        Gate::Silu => y.retaped::<T>(),
+        Gate::Gelu => {
+            let cube = y.retaped::<T>().square() * y.retaped::<T>();
+            (cube * GELU_CUBE + y.retaped::<T>()) * GELU_SLOPE
+        }
+    };
+    k.sigmoid() * y * up
 }

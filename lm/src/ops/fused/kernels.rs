@@ -200,20 +200,17 @@ fn gated_by<C: Curve>(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Writes or adds to `dx` the gradient that [`gated`] sends to `x`, given that of its result; writes its result again.
+/// Writes to `dx` the gradient that [`gated`] sends to `x`, given that of its result; writes its result again.
 #[inline(always)]
-pub(crate) fn gated_gradient(gate: Gate, x: &[f32], dy: &[f32], dx: &mut [f32], old: Old, y: &mut [f32]) {
-    match (gate, old) {
-        (Gate::Silu, Old::Overwrite) => gradient_by::<Silu, false>(x, dy, dx, y),
-        (Gate::Silu, Old::Add) => gradient_by::<Silu, true>(x, dy, dx, y),
-        (Gate::Gelu, Old::Overwrite) => gradient_by::<Gelu, false>(x, dy, dx, y),
-        (Gate::Gelu, Old::Add) => gradient_by::<Gelu, true>(x, dy, dx, y),
+pub(crate) fn gated_gradient(gate: Gate, x: &[f32], dy: &[f32], dx: &mut [f32], y: &mut [f32]) {
+    match gate {
+        Gate::Silu => gradient_by::<Silu>(x, dy, dx, y),
+        Gate::Gelu => gradient_by::<Gelu>(x, dy, dx, y),
     }
 }
 
 #[inline(always)]
-fn gradient_by<C: Curve, const ADD: bool>(x: &[f32], dy: &[f32], dx: &mut [f32], y: &mut [f32]) {
-    let sum = |old: f32, term: f32| if ADD { old + term } else { term };
+fn gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32], y: &mut [f32]) {
     let ((gate, up), (dgate, dup)) = (x.split_at(dy.len()), dx.split_at_mut(dy.len()));
     let terms = |gate: f32, up: f32, dy: f32| {
         let s = sigmoid(C::k(gate));
@@ -226,17 +223,11 @@ fn gradient_by<C: Curve, const ADD: bool>(x: &[f32], dy: &[f32], dx: &mut [f32],
         let (gate, up, dy) = (copy(gate), copy(up), copy(dy));
         let (dgate, dup, y) = (&mut dgate[at..at + LANES], &mut dup[at..at + LANES], &mut y[at..at + LANES]);
         for i in 0..LANES {
-            let (to_gate, to_up, value) = terms(gate[i], up[i], dy[i]);
-            dgate[i] = sum(dgate[i], to_gate);
-            dup[i] = sum(dup[i], to_up);
-            y[i] = value;
+            (dgate[i], dup[i], y[i]) = terms(gate[i], up[i], dy[i]);
         }
     }
     for i in blocks..dy.len() {
-        let (to_gate, to_up, value) = terms(gate[i], up[i], dy[i]);
-        dgate[i] = sum(dgate[i], to_gate);
-        dup[i] = sum(dup[i], to_up);
-        y[i] = value;
+        (dgate[i], dup[i], y[i]) = terms(gate[i], up[i], dy[i]);
     }
 }
 

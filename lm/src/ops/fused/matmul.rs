@@ -22,7 +22,8 @@ impl<'a> Mat<'a> {
         Mat { row: self.column, column: self.row, ..self }
     }
 
-    fn from(self, row: usize, column: usize) -> Mat<'a> {
+    /// What is left without the first rows and columns.
+    pub fn from(self, row: usize, column: usize) -> Mat<'a> {
         // Past the end only where no element is asked for.
         let values = self.values.get(row * self.row + column * self.column..).unwrap_or_default();
         Mat { values, ..self }
@@ -64,8 +65,8 @@ pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b:
     write_here(out, stride, size, a, b, old);
 }
 
-/// As [`matmul_here`]; what is added to is initialized, and afterwards all is.
-fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
+/// As [`matmul_here`]. What is added to is initialized; afterwards the product is.
+pub(super) fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
     let Size { m, n, k } = size;
     if m == 0 || n == 0 {
         return;
@@ -107,8 +108,21 @@ fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b
     }
 }
 
+/// As [`matmul_here`] for a dense `out`, which is overwritten.
+pub(super) fn new_matmul_here<'a>(
+    out: &'a mut [MaybeUninit<f32>],
+    size: Size,
+    a: Mat,
+    b: Mat,
+) -> &'a mut [f32] {
+    assert!(out.len() == size.m * size.n, "a product of another size");
+    write_here(out, size.n, size, a, b, Old::Overwrite);
+    // SAFETY: a product overwrites all.
+    unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) }
+}
+
 /// Chunks of rows are multiples of so many.
-const CHUNK: usize = 96;
+const STEP: usize = 96;
 
 /// As [`matmul_here`] for a dense `out`, its rows shared out over the threads.
 pub(crate) fn matmul(out: &mut [f32], size: Size, a: Mat, b: Mat, old: Old) {
@@ -129,7 +143,7 @@ fn write(out: &mut [MaybeUninit<f32>], size: Size, a: Mat, b: Mat, old: Old) {
         return;
     }
     // No row depends on another, nor on how they are shared out. `b` is laid out anew for every chunk.
-    let rows = size.m.div_ceil(threads()).next_multiple_of(CHUNK);
+    let rows = size.m.div_ceil(threads()).next_multiple_of(STEP);
     each(out.chunks_mut(rows * size.n).enumerate(), |(i, out)| {
         let size = Size { m: out.len() / size.n, ..size };
         write_here(out, size.n, size, a.from(i * rows, 0), b, old);

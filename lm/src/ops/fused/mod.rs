@@ -6,14 +6,14 @@
 
 mod attention;
 mod embedding;
-mod gated_linear;
+mod feed_forward;
 mod gather;
 pub(crate) mod handover;
 pub(crate) mod kernels;
 mod linear;
 pub(crate) mod log_prob;
 pub(crate) mod matmul;
-mod normed_linear;
+mod normed;
 pub(crate) mod panels;
 pub(crate) mod parallel;
 mod rms_norm;
@@ -22,7 +22,7 @@ mod transpose;
 pub(crate) mod view;
 mod weight;
 
-use super::{Attention, Gate, Matrix, Ops, Vector};
+use super::{Attention, Gate, Matrix, Norm, Ops, Vector};
 use dfdx::prelude::{Cpu, CpuError, Gradients, Shape, Storage, Tape, Tensor, TensorFromVec};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -83,17 +83,8 @@ impl Ops for Fused {
         embedding::embedding(weight, ids, scale, tape)
     }
 
-    fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>, eps: f32) -> Matrix<Cpu, T> {
-        rms_norm::rms_norm(x, gain, eps)
-    }
-
-    fn normed_linear<T: Tape<f32, Cpu>>(
-        x: Matrix<Cpu, T>,
-        gain: &Matrix<Cpu>,
-        eps: f32,
-        weight: &Weight,
-    ) -> Matrix<Cpu, T> {
-        normed_linear::normed_linear(x, gain, eps, weight)
+    fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, norm: Norm<Cpu>) -> Matrix<Cpu, T> {
+        rms_norm::rms_norm(x, norm)
     }
 
     fn linear<T: Tape<f32, Cpu>>(
@@ -104,21 +95,27 @@ impl Ops for Fused {
         linear::linear(x, weight, residual)
     }
 
-    fn gated_linear<T: Tape<f32, Cpu>>(
-        x: Matrix<Cpu, T>,
-        gate: Gate,
-        weight: &Weight,
-        residual: Matrix<Cpu, T>,
-    ) -> Matrix<Cpu, T> {
-        gated_linear::gated_linear(x, gate, weight, residual)
-    }
-
     fn plan(_: &Cpu, how: &Arc<Attention>) -> Arc<Attention> {
         how.clone()
     }
 
-    fn attend<T: Tape<f32, Cpu>>(qkv: Matrix<Cpu, T>, plan: &Arc<Attention>) -> Matrix<Cpu, T> {
-        attention::attention(qkv, plan)
+    fn attend<T: Tape<f32, Cpu>>(
+        x: Matrix<Cpu, T>,
+        norm: Norm<Cpu>,
+        qkv: &Weight,
+        plan: &Arc<Attention>,
+    ) -> Matrix<Cpu, T> {
+        attention::attend(x, norm, qkv, plan)
+    }
+
+    fn feed_forward<T: Tape<f32, Cpu>>(
+        x: Matrix<Cpu, T>,
+        norm: Norm<Cpu>,
+        gate_up: &Weight,
+        gate: Gate,
+        down: &Weight,
+    ) -> Matrix<Cpu, T> {
+        feed_forward::feed_forward(x, norm, gate_up, gate, down)
     }
 
     fn gather<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, rows: &[usize]) -> Matrix<Cpu, T> {
@@ -142,13 +139,20 @@ impl Ops for Fused {
     }
 }
 
+/// Room for so many values, which are to be written.
+fn unwritten(buffer: &mut Vec<f32>, len: usize) -> &mut [MaybeUninit<f32>] {
+    buffer.clear();
+    buffer.reserve(len);
+    &mut buffer.spare_capacity_mut()[..len]
+}
+
 /// So many values that `write` writes, all of them.
 ///
 /// # Safety
 /// It leaves none out.
 unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
-    let mut values = Vec::with_capacity(len);
-    write(&mut values.spare_capacity_mut()[..len]);
+    let mut values = vec![];
+    write(unwritten(&mut values, len));
     // SAFETY: as the caller promises.
     unsafe { values.set_len(len) };
     values

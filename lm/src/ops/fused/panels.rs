@@ -51,7 +51,7 @@ static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
 const GROUP: usize = 1 << 16;
 
 /// Rows that one task takes where they are shared out: a multiple of what any kernel takes.
-const ROWS: usize = 96;
+pub(super) const ROWS: usize = 96;
 
 /// Panels begin where lines of the cache do.
 const LINE: usize = 16;
@@ -124,6 +124,13 @@ impl Panels {
         self.write(x, out, old);
     }
 
+    /// `out = x matrix^T` for rows `x`, on this thread.
+    pub fn new_product_here<'a>(&self, x: &[f32], out: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
+        self.write_rows(x, out, Old::Overwrite);
+        // SAFETY: a product overwrites all.
+        unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) }
+    }
+
     /// As [`Panels::product`], on this thread.
     pub fn product_here(&self, x: &[f32], out: &mut [f32], old: Old) {
         // SAFETY: as above.
@@ -143,7 +150,7 @@ impl Panels {
 
     /// What a row gets is the same, bit by bit, as from [`super::matmul::matmul_here`]: a chain of fused multiply-adds,
     /// cut every [`DEPTH`] terms.
-    pub fn write_rows(&self, x: &[f32], out: &mut [MaybeUninit<f32>], old: Old) {
+    fn write_rows(&self, x: &[f32], out: &mut [MaybeUninit<f32>], old: Old) {
         let Panels { width, outputs, depth, .. } = *self;
         let rows = x.len() / depth;
         assert!(x.len() == rows * depth && out.len() == rows * outputs, "a product of other sizes");

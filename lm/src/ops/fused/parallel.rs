@@ -79,10 +79,10 @@ fn busy<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Cuts `all` into pieces of the given lengths.
-pub(crate) fn pieces_mut<'a>(
-    mut all: &'a mut [f32],
+pub(crate) fn pieces_mut<'a, T>(
+    mut all: &'a mut [T],
     lengths: impl Iterator<Item = usize> + 'a,
-) -> impl Iterator<Item = &'a mut [f32]> + 'a {
+) -> impl Iterator<Item = &'a mut [T]> + 'a {
     lengths.map(move |len| {
         let (piece, rest) = std::mem::take(&mut all).split_at_mut(len);
         all = rest;

@@ -2,10 +2,13 @@
 
 use super::handover::{Input, Output, give_back};
 use super::view::view;
-use super::{Cpu, Matrix, ROWS, Tape, add, kernels, parallel::each, record, tensor};
+use super::{Cpu, Matrix, Norm, ROWS, Tape, add, kernels, parallel::each, record, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 
-pub(super) fn rms_norm<T: Tape<f32, Cpu>>(x: Matrix<Cpu, T>, gain: &Matrix<Cpu>, eps: f32) -> Matrix<Cpu, T> {
+pub(super) fn rms_norm<T: Tape<f32, Cpu>>(
+    x: Matrix<Cpu, T>,
+    Norm { gain, eps }: Norm<Cpu>,
+) -> Matrix<Cpu, T> {
     let (x, mut tape) = x.split_tape();
     let (rows, width) = *x.shape();
     let chunk = ROWS * width;
