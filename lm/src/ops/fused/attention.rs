@@ -188,7 +188,8 @@ impl Group {
     /// faster.
     fn columns<'a>(self, x: &[f32], column: usize, buffer: &'a mut Vec<f32>) -> Mat<'a> {
         let (dim, width, positions) = (self.dim, self.width, x.len() / self.width);
-        let stride = positions.next_multiple_of(TILE);
+        // An odd number of lines: rows then lie in different sets of the innermost cache.
+        let stride = (positions.div_ceil(TILE) | 1) * TILE;
         let columns = room(buffer, dim * stride);
         transpose(&x[column..][..(positions - 1) * width + dim], width, dim, columns, stride);
         Mat::rows(columns, stride)

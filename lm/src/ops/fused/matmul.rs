@@ -1,6 +1,7 @@
 //! Matrix products of what is multiplied once: crate `gemm`, a chunk of rows for each thread.
 
 use super::parallel::{each, threads};
+use super::tiles::{KERNELS, tile};
 use super::written;
 use std::mem::MaybeUninit;
 
@@ -52,13 +53,11 @@ pub(crate) struct Size {
 /// Terms that are summed up before the sum goes to memory. `gemm` leaves so many in one piece on any processor.
 pub(crate) const DEPTH: usize = 512;
 
-/// `out = a b` or `out += a b`, on this thread; rows of `out` are `stride` apart.
+/// `out = a b` or `out += a b`, on this thread, for matrices that the processor's cache holds; rows of `out` are `stride`
+/// apart.
 ///
 /// A row's result depends on no other row, nor on how many there are, bit by bit: it is always a chain of fused
-/// multiply-adds in the order of `k`, cut every [`DEPTH`] terms. `gemm` by itself does not promise that: for few
-/// values, one row or one column it sums in another order, and where it cuts depends on sizes and on the
-/// processor's caches. So we cut first, and call its kernels directly (crate `gemm` does not hand `conj_dst` on)
-/// with `conj_dst` set: that changes no real number, and keeps it from the special cases.
+/// multiply-adds in the order of `k`, cut every [`DEPTH`] terms.
 pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
     // SAFETY: nothing is put into `out` that is not initialized.
     let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
@@ -67,6 +66,37 @@ pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b:
 
 /// As [`matmul_here`]. What is added to is initialized; afterwards the product is.
 pub(super) fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
+    let Size { m, n, k } = size;
+    if b.column != 1 || k == 0 || !b.holds(k, n.next_multiple_of(KERNELS.lanes)) {
+        return write_packed(out, stride, size, a, b, old);
+    }
+    assert!(n <= stride && (m == 0 || (m - 1) * stride + n <= out.len()), "the output is too small");
+    assert!(a.holds(m, k), "an input is too small");
+    let width = KERNELS.vectors * KERNELS.lanes;
+    for term in (0..k).step_by(DEPTH) {
+        let old = if term > 0 { Old::Add } else { old };
+        for row in (0..m).step_by(KERNELS.rows) {
+            for column in (0..n).step_by(width) {
+                let size = (KERNELS.rows.min(m - row), width.min(n - column), DEPTH.min(k - term));
+                // SAFETY: the checks above bound every access.
+                unsafe {
+                    let out = out.as_mut_ptr().add(row * stride + column).cast();
+                    let a_here = a.values.as_ptr().add(row * a.row + term * a.column);
+                    let b_here = b.values.as_ptr().add(term * b.row + column);
+                    tile(size, (out, stride), (a_here, a.row, a.column), (b_here, b.row), old);
+                }
+            }
+        }
+    }
+}
+
+/// As [`write_here`] for large matrices: crate `gemm` lays parts of them out anew.
+///
+/// By itself it does not promise that a row depends on no other: for few values, one row or one column it sums in another
+/// order, and where it cuts depends on sizes and on the processor's caches. So we cut first, and call it one level deeper
+/// (crate `gemm` does not hand `conj_dst` on) with `conj_dst` set: that changes no real number, and keeps it from the
+/// special cases.
+fn write_packed(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
     let Size { m, n, k } = size;
     if m == 0 || n == 0 {
         return;
@@ -124,7 +154,7 @@ pub(super) fn new_matmul_here<'a>(
 /// Chunks of rows are multiples of so many.
 const STEP: usize = 96;
 
-/// As [`matmul_here`] for a dense `out`, its rows shared out over the threads.
+/// As [`matmul_here`] for large matrices and a dense `out`, its rows shared out over the threads.
 pub(crate) fn matmul(out: &mut [f32], size: Size, a: Mat, b: Mat, old: Old) {
     // SAFETY: nothing is put into `out` that is not initialized.
     let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
@@ -146,6 +176,6 @@ fn write(out: &mut [MaybeUninit<f32>], size: Size, a: Mat, b: Mat, old: Old) {
     let rows = size.m.div_ceil(threads()).next_multiple_of(STEP);
     each(out.chunks_mut(rows * size.n).enumerate(), |(i, out)| {
         let size = Size { m: out.len() / size.n, ..size };
-        write_here(out, size.n, size, a.from(i * rows, 0), b, old);
+        write_packed(out, size.n, size, a.from(i * rows, 0), b, old);
     });
 }

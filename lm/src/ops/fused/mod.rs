@@ -18,6 +18,7 @@ pub(crate) mod panels;
 pub(crate) mod parallel;
 mod rms_norm;
 mod scalar_head;
+mod tiles;
 mod transpose;
 pub(crate) mod view;
 mod weight;

@@ -5,47 +5,11 @@
 
 use super::matmul::{DEPTH, Old};
 use super::parallel::{each, threads};
+use super::tiles::{KERNELS, tile};
 use super::transpose::{TILE, transpose};
 use super::written;
-use gemm_common::microkernel::MicroKernelFn;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::sync::LazyLock;
-
-/// A kernel multiplies a panel with a few rows at once: a kernel for each number of vectors and of rows.
-struct Kernels {
-    /// Values in a vector of this processor.
-    lanes: usize,
-    /// The most vectors, and the most rows.
-    vectors: usize,
-    rows: usize,
-    /// Of `v` vectors and `r` rows at `(v - 1) * rows + r - 1`.
-    table: &'static [MicroKernelFn<f32>],
-}
-
-/// The kernels of one instruction set of crate `gemm`.
-macro_rules! kernels {
-    ($set:ident, $lanes:expr) => {{
-        use gemm_f32::microkernel::$set::f32::{MR_DIV_N, NR, UKR};
-        static TABLE: [[MicroKernelFn<f32>; NR]; MR_DIV_N] = UKR;
-        Kernels { lanes: $lanes, vectors: MR_DIV_N, rows: NR, table: TABLE.as_flattened() }
-    }};
-}
-
-/// Those that crate `gemm` itself would choose on x86-64 and aarch64: sums are rounded alike here and there.
-static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f") {
-        return kernels!(avx512f, 16);
-    } else if std::arch::is_x86_feature_detected!("fma") {
-        return kernels!(fma, 8);
-    }
-    #[cfg(target_arch = "aarch64")]
-    if std::arch::is_aarch64_feature_detected!("neon") {
-        return kernels!(neon, 4);
-    }
-    kernels!(scalar, 1)
-});
 
 /// Values of panels that are read again for all rows before the next ones: half of a small second-level cache.
 const GROUP: usize = 1 << 16;
@@ -182,34 +146,17 @@ impl Panels {
         old: Old,
     ) {
         let Panels { start, width, outputs, depth, .. } = *self;
-        let here = width.min(outputs - panel * width);
         let values = &self.values[start + (panel * depth + terms.start) * width..];
         let (x, out) =
             (&x[rows.start * depth + terms.start..], &mut out[rows.start * outputs + panel * width..]);
-        let kernel = KERNELS.table[(here.div_ceil(KERNELS.lanes) - 1) * KERNELS.rows + rows.len() - 1];
-        // SAFETY: `KERNELS` has only kernels that this processor runs. This one reads `terms.len() * width` values of the
-        // panel and `terms.len()` of each of the rows of `x`, and writes `here` of each of the rows of `out`; all are
-        // there, for `write_rows` has checked the sizes.
+        // SAFETY: what is read and written is there, for `write_rows` has checked the sizes.
         unsafe {
-            kernel(
-                here,
-                rows.len(),
-                terms.len(),
-                out.as_mut_ptr().cast(),
-                values.as_ptr(),
-                x.as_ptr(),
-                outputs as isize,
-                1,
-                width as isize,
-                1,
-                depth as isize,
-                if old == Old::Add { 1.0 } else { 0.0 },
-                1.0,
-                u8::from(old == Old::Add),
-                false,
-                false,
-                false,
-                std::ptr::null(),
+            tile(
+                (rows.len(), width.min(outputs - panel * width), terms.len()),
+                (out.as_mut_ptr().cast(), outputs),
+                (x.as_ptr(), depth, 1),
+                (values.as_ptr(), width),
+                old,
             );
         }
     }
