@@ -151,7 +151,7 @@ impl<D: Device<f32>> Plan<D> {
     }
 }
 
-pub(super) fn attend<D: Device<f32>, T: Tape<f32, D>>(qkv: Matrix<D, T>, plan: &Plan<D>) -> Matrix<D, T> {
+pub(crate) fn attend<D: Device<f32>, T: Tape<f32, D>>(qkv: Matrix<D, T>, plan: &Plan<D>) -> Matrix<D, T> {
     let (qkv, past) = qkv.split_tape();
     let shape = *plan.query.cos.shape();
     let (blocks, longest, dim) = shape;
