@@ -53,17 +53,20 @@ fn log_probs_are_those_of_a_full_pass() {
     }
 }
 
-/// Sums over more positions than a product sums up in one piece are cut alike in both.
+/// Sums over more positions, or wider heads, than a product sums up in one piece are cut alike in both.
 #[test]
 fn log_probs_after_long_prompts_are_those_of_a_full_pass_bit_by_bit() {
-    let config = Config { max_position_embeddings: 1100, ..config() };
-    let model = Model::new(config, Head::Lm, 2).unwrap();
-    let mut rng = rng(3);
-    let prompts: Vec<Vec<u32>> = [1, 500, 530, 1050].map(|len| tokens(&mut rng, len, len)).to_vec();
-    let sampled = model.sample(&prompts, &sampling(40), &seeds(4)).unwrap();
-    let full = model.log_probs(&continued(&prompts, &sampled)).unwrap();
-    let cached: Vec<f32> = sampled.iter().flat_map(|s| s.log_probs.clone()).collect();
-    assert_eq!(bits(&cached), bits(&full));
+    let long = Config { max_position_embeddings: 1100, ..config() };
+    let wide = Config { head_dim: 600, ..config() };
+    for (config, lens) in [(long, vec![1, 500, 530, 1050]), (wide, vec![1, 20])] {
+        let model = Model::new(config, Head::Lm, 2).unwrap();
+        let mut rng = rng(3);
+        let prompts: Vec<Vec<u32>> = lens.into_iter().map(|len| tokens(&mut rng, len, len)).collect();
+        let sampled = model.sample(&prompts, &sampling(10), &seeds(prompts.len())).unwrap();
+        let full = model.log_probs(&continued(&prompts, &sampled)).unwrap();
+        let cached: Vec<f32> = sampled.iter().flat_map(|s| s.log_probs.clone()).collect();
+        assert_eq!(bits(&cached), bits(&full));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::sample::{Sampled, Sampling, generate};
 use crate::train::{AdamW, Moments, Update};
 use dfdx::prelude::{Cpu, HasShape, OwnedTape, Shape, Tensor};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// How many of so many tokens make a part in training: a power of two of parts, so that they share out evenly; each of
 /// some 256 tokens or more, for adding up a part's gradients must not cost much beside them; at most 8 parts, for each
@@ -29,12 +30,17 @@ struct Recorded {
 }
 
 // SAFETY: `OwnedTape` is not `Send` for it holds boxed closures of any kind. Those of a decoder on `Fused` come from
-// `record` alone, which asks for `Send`.
+// `record` alone, which asks for `Send`; some own a `Weight`, so that this is `Send` as well.
 unsafe impl Send for Recorded {}
 
 impl Recorded {
     fn new(ready: &Ready<Fused>, part: &Packed) -> Recorded {
-        let weights = ready.weights.iter().map(Weight::apart).collect();
+        // An embedding that is the head as well gets gradients from both: dfdx gathers those.
+        let shared = address(ready.decoder.embedding());
+        let apart = |weight: &Weight| {
+            if address(&weight.matrix) == shared { weight.clone() } else { weight.apart() }
+        };
+        let weights = ready.weights.iter().map(apart).collect();
         let apart = Ready { decoder: ready.decoder, weights };
         Recorded { outputs: apart.outputs(part, OwnedTape::default()), weights: apart.weights }
     }
@@ -43,16 +49,21 @@ impl Recorded {
     fn back(self, decoder: &Decoder<Fused>, outputs: &[f32]) -> Vec<Vec<f32>> {
         let mut gradients = backward(self.outputs, outputs.to_vec());
         handover::clear();
+        let apart: HashMap<_, _> =
+            self.weights.iter().map(|weight| (address(&weight.matrix), weight)).collect();
         let gradient = |parameter: &Matrix<Cpu>| {
-            let weight =
-                self.weights.iter().find(|weight| std::ptr::eq(view(&weight.matrix), view(parameter)));
-            weight.and_then(Weight::take_gradient).unwrap_or_else(|| {
+            let weight = apart.get(&address(parameter));
+            weight.and_then(|weight| weight.take_gradient()).unwrap_or_else(|| {
                 let gradient = gradients.get_or_alloc_mut(parameter);
                 std::mem::take(&mut **gradient.expect("the CPU device allocates or aborts"))
             })
         };
         decoder.parameters.iter().map(gradient).collect()
     }
+}
+
+fn address(parameter: &Matrix<Cpu>) -> *const f32 {
+    view(parameter).as_ptr()
 }
 
 /// Adds the gradients of all others, in their order.

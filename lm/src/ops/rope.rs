@@ -73,14 +73,12 @@ impl Rope {
     ) {
         let (cos, sin) = self.at(position);
         let head_dim = 2 * self.half;
-        for (head, x) in row.chunks_exact_mut(head_dim).take(heads + key_value_heads).enumerate() {
+        for (head, vector) in row.chunks_exact_mut(head_dim).take(heads + key_value_heads).enumerate() {
             let scale = if head < heads { 1.0 / (head_dim as f32).sqrt() } else { 1.0 };
-            let sign = if turn == Turn::To { scale } else { -scale };
-            let (a, b) = x.split_at_mut(self.half);
+            let scale_sin = if turn == Turn::To { scale } else { -scale };
+            let (a, b) = vector.split_at_mut(self.half);
             for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                let (x, y) = (*a, *b);
-                *a = x * cos * scale - y * sin * sign;
-                *b = y * cos * scale + x * sin * sign;
+                (*a, *b) = (*a * cos * scale - *b * sin * scale_sin, *b * cos * scale + *a * sin * scale_sin);
             }
         }
     }

@@ -74,17 +74,25 @@ impl Cache {
         let layer = &self.values[layer * self.pages * 2 * half..][..self.pages * 2 * half];
         let queries = &row[..self.heads * dim];
         let (sums, scores) = scratch.split_at_mut(self.heads * dim);
+        // Sums are cut where those of products are, as training does it.
         for (index, keys) in layer.chunks_exact(2 * half).take(seen.div_ceil(PAGE)).enumerate() {
             for (head, query) in queries.chunks_exact(dim).enumerate() {
                 let scores = &mut scores[head * capacity + index * PAGE..][..PAGE];
-                scores.fill(0.0);
-                kernels::add_weighted(query, &keys[head / sharing * head_len..][..head_len], scores);
+                let keys = &keys[head / sharing * head_len..][..head_len];
+                for (part, (query, keys)) in query.chunks(DEPTH).zip(keys.chunks(DEPTH * PAGE)).enumerate() {
+                    let mut sums = [0.0; PAGE];
+                    kernels::add_weighted(query, keys, &mut sums);
+                    if part == 0 {
+                        scores.copy_from_slice(&sums);
+                    } else {
+                        add(scores, &sums);
+                    }
+                }
             }
         }
         for head in 0..self.heads {
             kernels::softmax(&mut scores[head * capacity..][..seen]);
         }
-        // Sums are cut where those of products are, as training does it.
         for first in (0..seen).step_by(DEPTH) {
             sums.fill(0.0);
             for start in (first..seen.min(first + DEPTH)).step_by(PAGE) {

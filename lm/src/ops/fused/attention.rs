@@ -8,12 +8,13 @@
 
 use super::handover::{Input, Output, give_back, memory};
 use super::matmul::{Mat, Old, Size, matmul_here, new_matmul_here, write_here};
-use super::normed::{Normed, task_rows};
-use super::panels::ROWS;
+use super::normed::Normed;
 use super::parallel::{each_with, pieces_mut};
 use super::transpose::{TILE, transpose};
 use super::view::view;
-use super::{Attention, Cpu, Matrix, Norm, Tape, Weight, kernels, record, room, tensor, unwritten, written};
+use super::{
+    Attention, Cpu, Matrix, Norm, ROWS, Tape, Weight, kernels, record, room, tensor, unwritten, written,
+};
 use crate::ops::Turn;
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::mem::MaybeUninit;
@@ -22,61 +23,85 @@ use std::sync::Arc;
 /// Query positions in a block.
 const BLOCK: usize = 32;
 
+/// What all layers need to know of a batch.
+pub(crate) struct Plan {
+    how: Arc<Attention>,
+    /// Of each token in its sequence.
+    positions: Vec<usize>,
+}
+
+impl Plan {
+    pub fn new(how: &Arc<Attention>) -> Plan {
+        Plan { how: how.clone(), positions: how.lengths().flat_map(|len| 0..len).collect() }
+    }
+
+    /// Turns the queries and keys of some rows to their positions, or their gradients back.
+    fn turn(&self, turn: Turn, positions: &[usize], rows: &mut [f32]) {
+        let heads = (self.how.heads, self.how.key_value_heads);
+        for (row, &position) in rows.chunks_exact_mut(self.how.width()).zip(positions) {
+            self.how.rope.turn(turn, position, row, heads);
+        }
+    }
+}
+
 pub(super) fn attend<T: Tape<f32, Cpu>>(
     x: Matrix<Cpu, T>,
     norm: Norm<Cpu>,
     qkv: &Weight,
-    how: &Arc<Attention>,
+    plan: &Arc<Plan>,
 ) -> Matrix<Cpu, T> {
     let (x, mut tape) = x.split_tape();
-    let (normed, positions) = (Normed::new(norm, qkv), how.positions());
-    let ((tokens, hidden), width, out_width) = (*x.shape(), normed.width(), how.heads * how.head_dim);
+    let (normed, how) = (Normed::new(norm, qkv), &plan.how);
+    let ((tokens, hidden), width, out_width) = (*x.shape(), how.width(), how.heads * how.head_dim);
+    assert!(plan.positions.len() == tokens, "a plan for another batch");
+    assert!(
+        normed.width() == width && how.heads.is_multiple_of(how.key_value_heads),
+        "a weight of another width"
+    );
     let project = |rows: &mut [MaybeUninit<f32>]| {
-        let outputs = rows.chunks_mut(ROWS * width).zip(positions.chunks(ROWS));
-        each_with(
-            view(&x).chunks(ROWS * hidden).zip(outputs),
-            Vec::new,
-            |scratch, (x, (rows, positions))| {
-                how.turn(Turn::To, positions, normed.product(x, scratch, rows));
-            },
-        );
+        let chunks = view(&x).chunks(ROWS * hidden).zip(rows.chunks_mut(ROWS * width));
+        each_with(chunks.zip(plan.positions.chunks(ROWS)), Vec::new, |scratch, ((x, rows), positions)| {
+            plan.turn(Turn::To, positions, normed.product(x, scratch, rows));
+        });
     };
-    // SAFETY: a product overwrites all.
+    // SAFETY: a product overwrites all: there is a chunk of positions for each of rows.
     let rows = unsafe { written(tokens * width, project) };
     let mut probabilities = vec![];
     let total = if T::OWNS_TAPE { how.weights().sum() } else { 0 };
     let kept = unwritten(&mut probabilities, total);
     let attend = |y: &mut [MaybeUninit<f32>]| {
         let mut kept = pieces_mut(kept, how.weights());
-        let sequences = how.sequences(&rows).zip(pieces_mut(y, how.lengths().map(|len| len * out_width)));
+        let sequences = how.sequences(&rows, width);
+        let sequences = sequences.zip(pieces_mut(y, how.lengths().map(|len| len * out_width)));
         let sequences = sequences.map(|task| (task, if T::OWNS_TAPE { kept.next() } else { None }));
         each_with(sequences, Scratch::default, |scratch, ((x, y), kept)| forward(how, x, y, kept, scratch));
     };
-    // SAFETY: a product overwrites the rows of each head, and in all of them together every value.
+    // SAFETY: sequences have as many rows as there are positions; products overwrite those of each head, and all heads
+    // together have all columns.
     let y = unsafe { written(tokens * out_width, attend) };
-    // SAFETY: so many were kept.
+    // SAFETY: so many were kept: each head and block overwrote its own.
     unsafe { probabilities.set_len(total) };
     let y = tensor(&x, y, (tokens, out_width));
-    let (out, how, input) = (Output::new::<T>(&y), how.clone(), Input::new(&x));
+    let (out, plan, input) = (Output::new::<T>(&y), plan.clone(), Input::new(&x));
     record(&mut tape, move |gradients| {
-        let dy = out.take(gradients)?;
+        let (dy, how) = (out.take(gradients)?, &plan.how);
         let mut drows = memory(tokens * width);
         let mut rest = &probabilities[..];
-        let probabilities = how.weights().map(|len| {
+        let kept = how.weights().map(|len| {
             let (piece, after) = rest.split_at(len);
             rest = after;
             piece
         });
-        let gradients_of = pieces_mut(&mut drows, how.lengths().map(|len| len * width));
-        let sequences = how.sequences(&rows).zip(how.sequences(&dy)).zip(probabilities).zip(gradients_of);
+        let sequences = how.sequences(&rows, width).zip(how.sequences(&dy, out_width)).zip(kept);
+        let sequences = sequences.zip(pieces_mut(&mut drows, how.lengths().map(|len| len * width)));
         each_with(sequences, Scratch::default, |scratch, (((x, dy), probabilities), dx)| {
-            backward(&how, x, dy, probabilities, dx, scratch);
+            backward(how, x, dy, probabilities, dx, scratch);
         });
+        drop((rows, probabilities));
         give_back(dy);
-        let positions = positions.chunks(task_rows(tokens));
-        normed.back(&x, &input, gradients, drows, positions, |positions, rows, _, drows, _, old| {
-            how.turn(Turn::Back, &positions[rows], drows);
-            old
+        let positions = |rows: usize| plan.positions.chunks(rows);
+        normed.back(&input, gradients, drows, None, positions, |positions, rows, _, drows| {
+            plan.turn(Turn::Back, &positions[rows], drows);
         })
     });
     y.put_tape(tape)
@@ -88,7 +113,7 @@ impl Attention {
         (0..self.key_value_heads).map(move |group| Group {
             heads,
             dim,
-            width: (self.heads + 2 * self.key_value_heads) * dim,
+            width: self.width(),
             out_width: self.heads * dim,
             query: group * heads * dim,
             key: (self.heads + group) * dim,
@@ -100,8 +125,9 @@ impl Attention {
         self.starts.windows(2).map(|w| w[1] - w[0])
     }
 
-    fn positions(&self) -> Vec<usize> {
-        self.lengths().flat_map(|len| 0..len).collect()
+    /// Of a row of `[queries | keys | values]`.
+    fn width(&self) -> usize {
+        (self.heads + 2 * self.key_value_heads) * self.head_dim
     }
 
     /// Number of attention weights that each sequence holds.
@@ -110,16 +136,8 @@ impl Attention {
     }
 
     /// The rows of each sequence.
-    fn sequences<'a>(&'a self, rows: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
-        let width = rows.len() / self.starts[self.starts.len() - 1];
+    fn sequences<'a>(&'a self, rows: &'a [f32], width: usize) -> impl Iterator<Item = &'a [f32]> {
         self.starts.windows(2).map(move |w| &rows[w[0] * width..w[1] * width])
-    }
-
-    fn turn(&self, turn: Turn, positions: &[usize], rows: &mut [f32]) {
-        let width = rows.len() / positions.len();
-        for (row, &position) in rows.chunks_exact_mut(width).zip(positions) {
-            self.rope.turn(turn, position, row, (self.heads, self.key_value_heads));
-        }
     }
 }
 

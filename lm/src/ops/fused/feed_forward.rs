@@ -2,12 +2,11 @@
 //! after the other.
 
 use super::handover::{Input, Output, give_back, memory};
-use super::matmul::{Mat, Old, Size, new_matmul};
-use super::normed::{Normed, task_rows};
-use super::panels::ROWS;
+use super::matmul::{Mat, Size, new_matmul};
+use super::normed::Normed;
 use super::parallel::each_with;
 use super::view::{view, view_mut};
-use super::{Cpu, Gate, Matrix, Norm, Tape, Weight, add, kernels, record, room, tensor, unwritten, written};
+use super::{Cpu, Gate, Matrix, Norm, ROWS, Tape, Weight, kernels, record, room, tensor, unwritten, written};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::mem::MaybeUninit;
 
@@ -30,6 +29,7 @@ pub(super) fn feed_forward<T: Tape<f32, Cpu>>(
     let (normed, down) = (Normed::new(norm, gate_up), down.clone());
     let (rows, (width, inner)) = (x.shape().0, *down.matrix.shape());
     let wide = 2 * inner;
+    assert!(x.shape().1 == width && normed.width() == wide, "weights of another width");
     // Adds to `y`, which begins as `x`. What goes to the gate is kept where there is room for it.
     let run = |y: &mut [f32], kept: &mut [MaybeUninit<f32>]| {
         let mut kept = kept.chunks_mut(ROWS * wide);
@@ -42,7 +42,7 @@ pub(super) fn feed_forward<T: Tape<f32, Cpu>>(
             for (y, x) in gated.chunks_exact_mut(inner).zip(gate_up.chunks_exact(wide)) {
                 kernels::gated(gate, x, y);
             }
-            down.forward.product_here(gated, y, Old::Add);
+            down.forward.add_product_here(gated, y);
         });
     };
     if !T::OWNS_TAPE {
@@ -51,32 +51,24 @@ pub(super) fn feed_forward<T: Tape<f32, Cpu>>(
         return x.put_tape(tape);
     }
     let mut y = view(&x).to_vec();
-    // SAFETY: products overwrite all.
+    // SAFETY: products overwrite all: there is a chunk of `y` for each of `kept`.
     let gate_up = unsafe { written(rows * wide, |kept| run(&mut y, kept)) };
     let y = tensor(&x, y, (rows, width));
     let (out, input) = (Output::new::<T>(&y), Input::new(&x));
     record(&mut tape, move |gradients| {
         let dy = out.take(gradients)?;
         let mut gated = memory(rows * inner);
-        let task = task_rows(rows);
-        let (dys, gate_ups) = (dy.chunks(task * width), gate_up.chunks(task * wide));
-        let others = dys.zip(gate_ups).zip(gated.chunks_mut(task * inner));
-        let dgate_up = memory(rows * wide);
-        normed.back(&x, &input, gradients, dgate_up, others, |task, rows, dgated, dgate_up, dx, old| {
-            let ((dy, gate_up), gated) = task;
-            let dy = &dy[rows.start * width..rows.end * width];
-            let dgated = room(dgated, rows.len() * inner);
-            down.back().product_here(dy, dgated, Old::Overwrite);
-            let inputs = gate_up[rows.start * wide..].chunks_exact(wide).zip(dgated.chunks_exact(inner));
+        let (handed, out) = (&dy, &mut gated);
+        let others = once(move |rows| handed.chunks(rows * width).zip(out.chunks_mut(rows * inner)));
+        // The gradient is written over what went to the gate.
+        normed.back(&input, gradients, gate_up, Some(&dy), others, |task, rows, dgated, gate_up| {
+            let (dy, gated) = task;
+            let dgated = unwritten(dgated, rows.len() * inner);
+            let dgated = down.back().new_product_here(&dy[rows.start * width..rows.end * width], dgated);
             let gated = gated[rows.start * inner..].chunks_exact_mut(inner);
-            for ((x, dy), (dx, y)) in inputs.zip(dgate_up.chunks_exact_mut(wide).zip(gated)) {
-                kernels::gated_gradient(gate, x, dy, dx, y);
+            for ((x, dy), y) in gate_up.chunks_exact_mut(wide).zip(dgated.chunks_exact(inner)).zip(gated) {
+                kernels::gated_gradient(gate, x, dy, y);
             }
-            match old {
-                Old::Overwrite => dx.copy_from_slice(dy),
-                Old::Add => add(dx, dy),
-            }
-            Old::Add
         })?;
         let size = Size { m: width, n: inner, k: rows };
         let dw = new_matmul(size, Mat::rows(&dy, width).transposed(), Mat::rows(&gated, inner));
@@ -85,4 +77,9 @@ pub(super) fn feed_forward<T: Tape<f32, Cpu>>(
         down.input().put(gradients, dw)
     });
     y.put_tape(tape)
+}
+
+/// Tells the compiler that a closure is called once: it may then give away what it has borrowed.
+fn once<A, R>(f: impl FnOnce(A) -> R) -> impl FnOnce(A) -> R {
+    f
 }

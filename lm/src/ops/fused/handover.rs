@@ -123,31 +123,50 @@ impl Input {
         })
     }
 
+    /// The gradient so far, taken out: [`Input::put`] is to follow. May be empty.
+    pub fn take(&self, gradients: &mut Gradients<f32, Cpu>) -> Result<Vec<f32>, CpuError> {
+        match &self.gradient {
+            None => Ok(take(gradients.get_or_alloc_mut(&self.tensor)?)),
+            Some(gradient) => Ok(gradient.take()),
+        }
+    }
+
     /// Adds all of a gradient.
     pub fn put(&self, gradients: &mut Gradients<f32, Cpu>, gradient: Vec<f32>) -> Result<(), CpuError> {
-        if let Some(so_far) = &self.gradient {
-            let mut so_far = so_far.get();
-            if so_far.is_empty() {
-                *so_far = gradient;
-                return Ok(());
-            }
+        let mut ours = self.gradient.as_ref().map(|gradient| gradient.get());
+        let so_far = match &mut ours {
+            None => &mut **gradients.get_or_alloc_mut(&self.tensor)?,
+            Some(ours) => ours,
+        };
+        if so_far.is_empty() {
+            *so_far = gradient;
+            return Ok(());
         }
-        self.write(gradients, |so_far, _| {
-            each(so_far.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)), |(so_far, gradient)| {
-                add(so_far, gradient)
-            });
-        })?;
+        each(so_far.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)), |(so_far, gradient)| {
+            add(so_far, gradient);
+        });
         give_back(gradient);
         Ok(())
+    }
+
+    /// The values that the operation took.
+    pub fn values(&self) -> &[f32] {
+        view(&self.tensor)
     }
 }
 
 /// So many values, whatever they are.
 pub(super) fn memory(len: usize) -> Vec<f32> {
-    SPARE.with_borrow_mut(|spare| match spare.iter().position(|memory| memory.len() == len) {
-        Some(fits) => spare.swap_remove(fits),
-        None => vec![0.0; len],
-    })
+    let mut memory =
+        SPARE.with_borrow_mut(|spare| match spare.iter().position(|memory| memory.len() == len) {
+            Some(fits) => spare.swap_remove(fits),
+            None => vec![0.0; len],
+        });
+    if cfg!(test) {
+        // What nobody writes is to be seen.
+        memory.fill(f32::NAN);
+    }
+    memory
 }
 
 /// Memory of a gradient that is no longer needed.
@@ -199,5 +218,23 @@ mod tests {
         assert_eq!(both, [6.0, 24.0, 18.0, 48.0, 30.0, 72.0]);
         let picked = gradient(|x| Fused::gather(Fused::linear(x, weight, None), &[2, 0, 2]));
         assert_eq!(picked, [6.0, 12.0, 0.0, 0.0, 12.0, 24.0]);
+    }
+
+    #[test]
+    fn a_weight_apart_gathers_what_all_products_hand_back() {
+        let matrix: Matrix<Cpu> = Cpu::default().tensor_from_vec(vec![2.0, 0.0, 0.0, 3.0], (2, 2));
+        let shared = &Fused::weights(&[&matrix])[0];
+        let (apart, unused) = (shared.apart(), shared.apart());
+        let of_x = gradient(|x| Fused::linear(Fused::linear(x, &apart, None), &apart, None));
+        assert_eq!(of_x, [4.0, 18.0, 12.0, 36.0, 20.0, 54.0]);
+        // sum over rows and both products of (what came back) x (what went in)
+        let sum = |a: &[f32], b: &[f32], i: usize, j: usize| -> f32 {
+            (0..3).map(|row| a[2 * row + i] * b[2 * row + j]).sum()
+        };
+        let (x, y) = ([1.0, -2.0, 0.5, 3.0, 1.5, -1.0], [2.0, -6.0, 1.0, 9.0, 3.0, -3.0]);
+        let (dy, dz) = ([2.0, 6.0, 6.0, 12.0, 10.0, 18.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let expected = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| sum(&dy, &x, i, j) + sum(&dz, &y, i, j));
+        assert_eq!(apart.take_gradient().unwrap(), expected);
+        assert!(apart.take_gradient().is_none() && unused.take_gradient().is_none());
     }
 }

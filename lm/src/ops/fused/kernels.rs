@@ -200,18 +200,18 @@ fn gated_by<C: Curve>(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Writes to `dx` the gradient that [`gated`] sends to `x`, given that of its result; writes its result again.
+/// Writes the gradient that [`gated`] sends to `x` over it, given that of its result; writes its result again.
 #[inline(always)]
-pub(crate) fn gated_gradient(gate: Gate, x: &[f32], dy: &[f32], dx: &mut [f32], y: &mut [f32]) {
+pub(crate) fn gated_gradient(gate: Gate, x: &mut [f32], dy: &[f32], y: &mut [f32]) {
     match gate {
-        Gate::Silu => gradient_by::<Silu>(x, dy, dx, y),
-        Gate::Gelu => gradient_by::<Gelu>(x, dy, dx, y),
+        Gate::Silu => gradient_by::<Silu>(x, dy, y),
+        Gate::Gelu => gradient_by::<Gelu>(x, dy, y),
     }
 }
 
 #[inline(always)]
-fn gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32], y: &mut [f32]) {
-    let ((gate, up), (dgate, dup)) = (x.split_at(dy.len()), dx.split_at_mut(dy.len()));
+fn gradient_by<C: Curve>(x: &mut [f32], dy: &[f32], y: &mut [f32]) {
+    let (gate, up) = x.split_at_mut(dy.len());
     let terms = |gate: f32, up: f32, dy: f32| {
         let s = sigmoid(C::k(gate));
         (dy * up * s * (1.0 + gate * (1.0 - s) * C::slope(gate)), dy * gate * s, gate * s * up)
@@ -220,14 +220,14 @@ fn gradient_by<C: Curve>(x: &[f32], dy: &[f32], dx: &mut [f32], y: &mut [f32]) {
     for at in (0..blocks).step_by(LANES) {
         // Copied first: the compiler need not ask whether the slices overlap.
         let copy = |from: &[f32]| lanes(&from[at..at + LANES], 0.0);
-        let (gate, up, dy) = (copy(gate), copy(up), copy(dy));
-        let (dgate, dup, y) = (&mut dgate[at..at + LANES], &mut dup[at..at + LANES], &mut y[at..at + LANES]);
+        let (gates, ups, dys) = (copy(gate), copy(up), copy(dy));
+        let (gate, up, y) = (&mut gate[at..at + LANES], &mut up[at..at + LANES], &mut y[at..at + LANES]);
         for i in 0..LANES {
-            (dgate[i], dup[i], y[i]) = terms(gate[i], up[i], dy[i]);
+            (gate[i], up[i], y[i]) = terms(gates[i], ups[i], dys[i]);
         }
     }
     for i in blocks..dy.len() {
-        (dgate[i], dup[i], y[i]) = terms(gate[i], up[i], dy[i]);
+        (gate[i], up[i], y[i]) = terms(gate[i], up[i], dy[i]);
     }
 }
 

@@ -1,17 +1,15 @@
 //! Log-probabilities of tokens, without ever holding the logits of a whole batch.
 
 use super::handover::Input;
-use super::matmul::{Mat, Old, Size, matmul};
+use super::matmul::{Mat, Old, Size, matmul, new_matmul};
 use super::view::view;
 use super::weight::Weight;
-use super::{Cpu, Matrix, Tape, Vector, kernels, parallel::each, record, room, take, tensor};
+use super::{Cpu, Matrix, ROWS, Tape, Vector, kernels, parallel::each, record, room, take, tensor};
 use dfdx::prelude::{HasShape, PutTape, SplitTape};
 use std::ops::Range;
 
 /// Rows whose logits are held at a time.
 const SLICE: usize = 512;
-/// Rows that one task takes in between.
-const ROWS: usize = 64;
 /// Probabilities that may stay from the way there to the way back: 8 MiB of each part of a batch.
 const KEPT: usize = 1 << 21;
 
@@ -82,7 +80,7 @@ pub(super) fn linear_log_prob<T: Tape<f32, Cpu>>(
     let (out, weight, targets, input) = (y.ghost(), weight.clone(), targets.to_vec(), Input::new(&x));
     record(&mut tape, move |gradients| {
         let mut dy = take(gradients.get_or_alloc_mut(&out)?);
-        let mut dw = take(gradients.get_or_alloc_mut(&weight.matrix)?);
+        let mut dw = weight.input().take(gradients)?;
         input.write(gradients, |dx, old| {
             let known = kept.is_some();
             let mut buffer = kept.unwrap_or_default();
@@ -103,11 +101,15 @@ pub(super) fn linear_log_prob<T: Tape<f32, Cpu>>(
                 weight.back().product(values, &mut dx[columns.clone()], old);
                 let size = Size { m: vocabulary, n: width, k: slice.len() };
                 let dlogits = Mat::rows(values, vocabulary).transposed();
-                matmul(&mut dw, size, dlogits, Mat::rows(&view(&x)[columns], width), Old::Add);
+                let x = Mat::rows(&view(&x)[columns], width);
+                if dw.is_empty() {
+                    dw = new_matmul(size, dlogits, x);
+                } else {
+                    matmul(&mut dw, size, dlogits, x, Old::Add);
+                }
             }
         })?;
-        **gradients.get_or_alloc_mut(&weight.matrix)? = dw;
-        Ok(())
+        weight.input().put(gradients, dw)
     });
     y.put_tape(tape)
 }

@@ -1,8 +1,9 @@
-//! Matrix products of what is multiplied once: crate `gemm`, a chunk of rows for each thread.
+//! Matrix products of what is multiplied once: small ones as the matrices lie, large ones by crate `gemm`, a chunk of rows for
+//! each thread.
 
 use super::parallel::{each, threads};
 use super::tiles::{KERNELS, tile};
-use super::written;
+use super::{ROWS, as_unwritten, as_written, written};
 use std::mem::MaybeUninit;
 
 /// A matrix in a slice: element `(r, c)` is `values[r * row + c * column]`.
@@ -59,14 +60,14 @@ pub(crate) const DEPTH: usize = 512;
 /// A row's result depends on no other row, nor on how many there are, bit by bit: it is always a chain of fused
 /// multiply-adds in the order of `k`, cut every [`DEPTH`] terms.
 pub(crate) fn matmul_here(out: &mut [f32], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
-    // SAFETY: nothing is put into `out` that is not initialized.
-    let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
-    write_here(out, stride, size, a, b, old);
+    // SAFETY: it writes values.
+    write_here(unsafe { as_unwritten(out) }, stride, size, a, b, old);
 }
 
 /// As [`matmul_here`]. What is added to is initialized; afterwards the product is.
 pub(super) fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
     let Size { m, n, k } = size;
+    // The kernels read whole vectors of `b`, also where fewer columns are asked for.
     if b.column != 1 || k == 0 || !b.holds(k, n.next_multiple_of(KERNELS.lanes)) {
         return write_packed(out, stride, size, a, b, old);
     }
@@ -90,7 +91,7 @@ pub(super) fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size
     }
 }
 
-/// As [`write_here`] for large matrices: crate `gemm` lays parts of them out anew.
+/// As [`write_here`] for large matrices, or any: crate `gemm` lays parts of them out anew.
 ///
 /// By itself it does not promise that a row depends on no other: for few values, one row or one column it sums in another
 /// order, and where it cuts depends on sizes and on the processor's caches. So we cut first, and call it one level deeper
@@ -104,7 +105,7 @@ fn write_packed(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat,
     assert!(n <= stride && (m - 1) * stride + n <= out.len(), "the output is too small");
     assert!(a.holds(m, k) && b.holds(k, n), "an input is too small");
     if k == 0 && old == Old::Overwrite {
-        out.chunks_mut(stride).for_each(|row| row[..n].fill(MaybeUninit::new(0.0)));
+        out.chunks_mut(stride).take(m).for_each(|row| row[..n].fill(MaybeUninit::new(0.0)));
     }
     let gemm = gemm_f32::gemm::f32::get_gemm_fn();
     for start in (0..k).step_by(DEPTH) {
@@ -148,17 +149,13 @@ pub(super) fn new_matmul_here<'a>(
     assert!(out.len() == size.m * size.n, "a product of another size");
     write_here(out, size.n, size, a, b, Old::Overwrite);
     // SAFETY: a product overwrites all.
-    unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) }
+    unsafe { as_written(out) }
 }
-
-/// Chunks of rows are multiples of so many.
-const STEP: usize = 96;
 
 /// As [`matmul_here`] for large matrices and a dense `out`, its rows shared out over the threads.
 pub(crate) fn matmul(out: &mut [f32], size: Size, a: Mat, b: Mat, old: Old) {
-    // SAFETY: nothing is put into `out` that is not initialized.
-    let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
-    write(out, size, a, b, old);
+    // SAFETY: it writes values.
+    write(unsafe { as_unwritten(out) }, size, a, b, old);
 }
 
 /// `a b`, shared out over the threads.
@@ -173,7 +170,7 @@ fn write(out: &mut [MaybeUninit<f32>], size: Size, a: Mat, b: Mat, old: Old) {
         return;
     }
     // No row depends on another, nor on how they are shared out. `b` is laid out anew for every chunk.
-    let rows = size.m.div_ceil(threads()).next_multiple_of(STEP);
+    let rows = size.m.div_ceil(threads()).next_multiple_of(ROWS);
     each(out.chunks_mut(rows * size.n).enumerate(), |(i, out)| {
         let size = Size { m: out.len() / size.n, ..size };
         write_packed(out, size.n, size, a.from(i * rows, 0), b, old);

@@ -1,8 +1,8 @@
 //! The operations on the CPU: each computes on plain slices and records one closure for its gradient.
 //!
 //! Work is split over sequences or weights in chunks of fixed size, or over rows that do not depend on each other, so
-//! that results are bit-identical for any number of threads. What a row gives depends on no other row of a batch, except through attention within
-//! its sequence: log-probabilities of a minibatch equal those of the whole batch, bit by bit.
+//! that results are bit-identical for any number of threads. What a row gives depends on no other row of a batch, except
+//! through attention within its sequence: log-probabilities of a minibatch equal those of the whole batch, bit by bit.
 
 mod attention;
 mod embedding;
@@ -32,8 +32,11 @@ pub(crate) use weight::Weight;
 /// The operations of a decoder on the CPU.
 pub struct Fused;
 
-/// Rows that one task of an element-wise operation takes.
-const ROWS: usize = 128;
+/// Rows that one task takes: a multiple of what any kernel of a product takes.
+const ROWS: usize = 96;
+
+/// Rows whose share of the gradient of a gain is summed by itself.
+const SHARE: usize = 128;
 
 /// Values that one task takes where rows do not matter.
 pub(crate) const CHUNK: usize = 1 << 14;
@@ -59,6 +62,48 @@ pub(crate) fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut buffer[..len]
 }
 
+/// Room for so many values, which are to be written.
+fn unwritten(buffer: &mut Vec<f32>, len: usize) -> &mut [MaybeUninit<f32>] {
+    buffer.clear();
+    if cfg!(test) {
+        // What nobody writes is to be seen.
+        buffer.resize(len, f32::NAN);
+        buffer.clear();
+    }
+    buffer.reserve(len);
+    &mut buffer.spare_capacity_mut()[..len]
+}
+
+/// So many values that `write` writes.
+///
+/// # Safety
+/// It leaves none out.
+unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut values = vec![];
+    write(unwritten(&mut values, len));
+    // SAFETY: as the caller promises.
+    unsafe { values.set_len(len) };
+    values
+}
+
+/// Values that were written.
+///
+/// # Safety
+/// All of them were.
+unsafe fn as_written(values: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    // SAFETY: as the caller promises.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
+}
+
+/// Values that are there, for what writes values whether they are or not.
+///
+/// # Safety
+/// Only values are written, nothing uninitialized.
+unsafe fn as_unwritten(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: as the caller promises.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
+}
+
 /// `a += b`
 pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     for (a, b) in a.iter_mut().zip(b) {
@@ -66,9 +111,18 @@ pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     }
 }
 
+/// A new tensor that owns `values`, without a copy.
+fn tensor<S: Shape>(
+    like: &Tensor<impl Shape, f32, Cpu, impl Sized>,
+    values: Vec<f32>,
+    shape: S,
+) -> Tensor<S, f32, Cpu> {
+    like.device().tensor_from_vec(values, shape)
+}
+
 impl Ops for Fused {
     type Device = Cpu;
-    type Plan = Arc<Attention>;
+    type Plan = Arc<attention::Plan>;
     type Weight = Weight;
 
     fn weights(matrices: &[&Matrix<Cpu>]) -> Vec<Weight> {
@@ -96,15 +150,15 @@ impl Ops for Fused {
         linear::linear(x, weight, residual)
     }
 
-    fn plan(_: &Cpu, how: &Arc<Attention>) -> Arc<Attention> {
-        how.clone()
+    fn plan(_: &Cpu, how: &Arc<Attention>) -> Arc<attention::Plan> {
+        Arc::new(attention::Plan::new(how))
     }
 
     fn attend<T: Tape<f32, Cpu>>(
         x: Matrix<Cpu, T>,
         norm: Norm<Cpu>,
         qkv: &Weight,
-        plan: &Arc<Attention>,
+        plan: &Arc<attention::Plan>,
     ) -> Matrix<Cpu, T> {
         attention::attend(x, norm, qkv, plan)
     }
@@ -138,32 +192,4 @@ impl Ops for Fused {
     ) -> Vector<Cpu, T> {
         scalar_head::scalar_head(x, weight, bias)
     }
-}
-
-/// Room for so many values, which are to be written.
-fn unwritten(buffer: &mut Vec<f32>, len: usize) -> &mut [MaybeUninit<f32>] {
-    buffer.clear();
-    buffer.reserve(len);
-    &mut buffer.spare_capacity_mut()[..len]
-}
-
-/// So many values that `write` writes, all of them.
-///
-/// # Safety
-/// It leaves none out.
-unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
-    let mut values = vec![];
-    write(unwritten(&mut values, len));
-    // SAFETY: as the caller promises.
-    unsafe { values.set_len(len) };
-    values
-}
-
-/// A new tensor that owns `values`, without a copy.
-fn tensor<S: Shape>(
-    like: &Tensor<impl Shape, f32, Cpu, impl Sized>,
-    values: Vec<f32>,
-    shape: S,
-) -> Tensor<S, f32, Cpu> {
-    like.device().tensor_from_vec(values, shape)
 }

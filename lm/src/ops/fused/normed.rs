@@ -1,12 +1,11 @@
-//! RMSNorm and the product after it, with which attention and the feed-forward network begin. What lies between the two never
-//! goes to memory: a chunk of rows stays in the processor's cache, and the way back computes it again.
+//! RMSNorm and the product after it, with which attention and the feed-forward network begin. A chunk of rows goes through both
+//! while the processor's cache holds it; the way back computes the normed rows again.
 
 use super::handover::{Input, give_back, memory};
 use super::matmul::{Mat, Old, Size, new_matmul};
-use super::panels::ROWS as CHUNK;
 use super::parallel::{each_with, threads};
 use super::view::view;
-use super::{Cpu, Matrix, Norm, ROWS, Weight, add, kernels, room};
+use super::{Cpu, Matrix, Norm, ROWS, SHARE, Weight, add, kernels, room, unwritten};
 use dfdx::prelude::{CpuError, Gradients, HasShape};
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -14,7 +13,7 @@ use std::ops::Range;
 pub(super) struct Normed {
     gain: Matrix<Cpu>,
     eps: f32,
-    pub weight: Weight,
+    weight: Weight,
 }
 
 impl Normed {
@@ -42,43 +41,57 @@ impl Normed {
         self.weight.forward.new_product_here(normed, out)
     }
 
-    /// The way back, given the gradient of the product. `others` has one item for each task of [`task_rows`] rows. Before a
-    /// chunk of the gradient is used, `finish` gets the item, which rows of the task the chunk has, scratch memory, the chunk,
-    /// and that of the gradient of `x`; it says what is in that one then.
-    pub fn back<E: Send>(
+    /// The way back, given the gradient of the product, and that of a residual which was `x` itself. `others(rows)` is for tasks
+    /// of so many rows. Before a chunk of `dy` is used, `finish` gets what is its task's, which of the task's rows it has, scratch
+    /// memory, and the chunk.
+    pub fn back<E: Send, I: Iterator<Item = E>>(
         &self,
-        x: &Matrix<Cpu>,
         input: &Input,
         gradients: &mut Gradients<f32, Cpu>,
         mut dy: Vec<f32>,
-        others: impl Iterator<Item = E>,
-        finish: impl Fn(&mut E, Range<usize>, &mut Vec<f32>, &mut [f32], &mut [f32], Old) -> Old + Sync + Send,
+        residual: Option<&[f32]>,
+        others: impl FnOnce(usize) -> I,
+        finish: impl Fn(&mut E, Range<usize>, &mut Vec<f32>, &mut [f32]) + Sync + Send,
     ) -> Result<(), CpuError> {
-        let ((rows, width), outputs) = (*x.shape(), self.width());
-        let task = task_rows(rows);
+        let (x, width, outputs) = (input.values(), self.gain.shape().1, self.width());
+        let rows = x.len() / width;
+        // Without threads to share out to, all rows are one task; else those of a share are.
+        let task = if threads() == 1 { rows.next_multiple_of(SHARE).max(SHARE) } else { SHARE };
         let mut normed = memory(rows * width);
-        // The gradient of the gain: some rows' shares are summed, and the shares are added in order.
-        let mut shares = vec![0.0; rows.div_ceil(ROWS) * width];
+        // The gradient of the gain; the shares are added in order.
+        let mut shares = vec![0.0; rows.div_ceil(SHARE) * width];
         input.write(gradients, |dx, old| {
             let gain = view(&self.gain);
-            let inputs = view(x).chunks(task * width).zip(dy.chunks_mut(task * outputs)).zip(others);
-            let shares = shares.chunks_mut(task / ROWS * width);
-            let outputs_of = dx.chunks_mut(task * width).zip(normed.chunks_mut(task * width)).zip(shares);
-            each_with(inputs.zip(outputs_of), Scratch::default, |scratch, task| {
-                let (((x, dy), mut other), ((dx, normed), shares)) = task;
-                for first in (0..x.len() / width).step_by(CHUNK) {
-                    let rows = first..(first + CHUNK).min(x.len() / width);
+            let inputs = x.chunks(task * width).zip(dy.chunks_mut(task * outputs)).zip(others(task));
+            let shares = shares.chunks_mut(task / SHARE * width);
+            let written = dx.chunks_mut(task * width).zip(normed.chunks_mut(task * width)).zip(shares);
+            each_with(inputs.zip(written).enumerate(), Scratch::default, |scratch, (index, all)| {
+                let (((x, dy), mut other), ((dx, normed), shares)) = all;
+                for first in (0..x.len() / width).step_by(ROWS) {
+                    let rows = first..(first + ROWS).min(x.len() / width);
                     let columns = rows.start * width..rows.end * width;
+                    let (x, dx, normed) =
+                        (&x[columns.clone()], &mut dx[columns.clone()], &mut normed[columns.clone()]);
                     let dy = &mut dy[rows.start * outputs..rows.end * outputs];
-                    let old = finish(&mut other, rows, &mut scratch.other, dy, &mut dx[columns.clone()], old);
-                    let dnormed = room(&mut scratch.dnormed, columns.len());
-                    self.weight.back().product_here(dy, dnormed, Old::Overwrite);
-                    let inputs = x[columns.clone()].chunks_exact(width).zip(dnormed.chunks_exact(width));
-                    let outputs = dx[columns.clone()].chunks_exact_mut(width);
-                    let outputs = outputs.zip(normed[columns].chunks_exact_mut(width));
+                    finish(&mut other, rows, &mut scratch.other, dy);
+                    let old = match (residual.map(|all| &all[index * task * width..][columns]), old) {
+                        (None, old) => old,
+                        (Some(residual), Old::Overwrite) => {
+                            dx.copy_from_slice(residual);
+                            Old::Add
+                        }
+                        (Some(residual), Old::Add) => {
+                            add(dx, residual);
+                            Old::Add
+                        }
+                    };
+                    let dnormed = unwritten(&mut scratch.dnormed, x.len());
+                    let dnormed = self.weight.back().new_product_here(dy, dnormed);
                     let scaled = room(&mut scratch.scaled, width);
-                    for (row, ((x, dy), (dx, y))) in inputs.zip(outputs).enumerate() {
-                        let share = &mut shares[(first + row) / ROWS * width..][..width];
+                    let inputs = x.chunks_exact(width).zip(dnormed.chunks_exact(width));
+                    let written = dx.chunks_exact_mut(width).zip(normed.chunks_exact_mut(width));
+                    for (row, ((x, dy), (dx, y))) in inputs.zip(written).enumerate() {
+                        let share = &mut shares[(first + row) / SHARE * width..][..width];
                         let scale = kernels::rms_norm(x, gain, self.eps, y);
                         kernels::rms_norm_gradient((x, dy, scale), gain, dx, old, share, scaled);
                     }
@@ -102,9 +115,4 @@ struct Scratch {
     other: Vec<f32>,
     dnormed: Vec<f32>,
     scaled: Vec<f32>,
-}
-
-/// Rows that a task takes on the way back: those of whole shares.
-pub(super) fn task_rows(rows: usize) -> usize {
-    if threads() == 1 { rows.next_multiple_of(ROWS) } else { ROWS }
 }

@@ -7,15 +7,12 @@ use super::matmul::{DEPTH, Old};
 use super::parallel::{each, threads};
 use super::tiles::{KERNELS, tile};
 use super::transpose::{TILE, transpose};
-use super::written;
+use super::{ROWS, as_unwritten, as_written, written};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Values of panels that are read again for all rows before the next ones: half of a small second-level cache.
 const GROUP: usize = 1 << 16;
-
-/// Rows that one task takes where they are shared out: a multiple of what any kernel takes.
-pub(super) const ROWS: usize = 96;
 
 /// Panels begin where lines of the cache do.
 const LINE: usize = 16;
@@ -83,23 +80,21 @@ impl Panels {
 
     /// `out = x matrix^T` or `out += x matrix^T` for rows `x`, shared out over the threads.
     pub fn product(&self, x: &[f32], out: &mut [f32], old: Old) {
-        // SAFETY: `write` puts nothing into `out` that is not initialized.
-        let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
-        self.write(x, out, old);
+        // SAFETY: it writes values.
+        self.write(x, unsafe { as_unwritten(out) }, old);
     }
 
-    /// `out = x matrix^T` for rows `x`, on this thread.
+    /// As [`Panels::new_product`], on this thread.
     pub fn new_product_here<'a>(&self, x: &[f32], out: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
         self.write_rows(x, out, Old::Overwrite);
         // SAFETY: a product overwrites all.
-        unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) }
+        unsafe { as_written(out) }
     }
 
-    /// As [`Panels::product`], on this thread.
-    pub fn product_here(&self, x: &[f32], out: &mut [f32], old: Old) {
-        // SAFETY: as above.
-        let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len()) };
-        self.write_rows(x, out, old);
+    /// `out += x matrix^T`, on this thread.
+    pub fn add_product_here(&self, x: &[f32], out: &mut [f32]) {
+        // SAFETY: it writes values.
+        self.write_rows(x, unsafe { as_unwritten(out) }, Old::Add);
     }
 
     /// All of `out`, which is initialized where it is added to.

@@ -26,7 +26,7 @@ pub(crate) fn each<T: Send>(tasks: impl Iterator<Item = T>, work: impl Fn(T) + S
     tasks.into_par_iter().for_each(work);
 }
 
-/// As [`each`] with memory that the tasks of a thread use one after the other.
+/// As [`each`] with memory that tasks use which follow each other on a thread.
 pub(crate) fn each_with<T: Send, M>(
     tasks: impl Iterator<Item = T>,
     memory: impl Fn() -> M + Sync + Send,
@@ -36,7 +36,10 @@ pub(crate) fn each_with<T: Send, M>(
         let mut memory = memory();
         return tasks.for_each(|task| work(&mut memory, task));
     }
-    let tasks: Vec<T> = tasks.collect();
+    let mut tasks: Vec<T> = tasks.collect();
+    if tasks.len() == 1 {
+        return tasks.drain(..).for_each(|task| work(&mut memory(), task));
+    }
     tasks.into_par_iter().for_each_init(memory, work);
 }
 

@@ -36,6 +36,7 @@ pub(super) static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
     if std::arch::is_aarch64_feature_detected!("neon") {
         return kernels!(neon, 4);
     }
+    // These alone round each product, too: sampling and training then differ in their last bits.
     kernels!(scalar, 1)
 });
 

@@ -49,12 +49,13 @@ impl Weight {
         })
     }
 
-    /// The same matrix with a gradient of its own, which dfdx does not see, and which [`Weight::take_gradient`] gives.
+    /// The same with a gradient of its own, which dfdx does not see, and which [`Weight::take_gradient`] gives. The matrix is
+    /// then used through this alone.
     pub fn apart(&self) -> Weight {
         Weight { layout: self.layout.clone(), gradient: Some(Arc::default()) }
     }
 
-    /// What linear operations gave since [`Weight::apart`], if any did.
+    /// What was handed back since [`Weight::apart`], if anything was.
     pub fn take_gradient(&self) -> Option<Vec<f32>> {
         let gradient = self.gradient.as_ref()?.take();
         (!gradient.is_empty()).then_some(gradient)
