@@ -1,7 +1,8 @@
 //! The engine: experiments as graphs of stages, remembered by content.
 //!
-//! [`experiment`] reads a file, [`graph`] unrolls it over its axes, [`run`] brings every instance up to date by
-//! its [`key`] in the [`store`] or a [`remote`] one, and its [`history`] remembers what runs did. [`cli`] is what a person sees.
+//! [`experiment`] reads a file, [`graph`] unrolls it over its axes, [`run`] brings every instance up to date by its
+//! [`key`] in the [`store`] or a [`remote`] one, and its [`history`] remembers what runs did. [`cli`] is what a person
+//! sees.
 
 // They panic when the other end is closed: `cli::output` writes.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -37,8 +37,8 @@ struct Diff {
     instances: Vec<Changed>,
     /// How many are the same in both.
     same: usize,
-    /// Of the instances that are not the same: where a metric differs, or only one has it; the greatest change, beside its size,
-    /// first.
+    /// Of the instances that are not the same: where a metric differs, or only one has it; the greatest change, beside
+    /// its size, first.
     metrics: Vec<Moved>,
 }
 

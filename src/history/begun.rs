@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{files, key::Digest};
 
-/// The first line of `runs/<id>.begun`: what is known of a run when it begins. The lines after it are the keys of its instances,
-/// each before anything is made for it. The file is there until the run's record is.
+/// The first line of `runs/<id>.begun`: what is known of a run when it begins. The lines after it are the keys of its
+/// instances, each before anything is made for it. The file is there until the run's record is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Begun {
     pub id: String,

@@ -19,7 +19,8 @@ pub const FORMAT: u32 = 1;
 pub struct Run {
     /// [`FORMAT`].
     pub format: u32,
-    /// When the run began, or just after the newest run where the clock has gone back, and eight digits that tell it from another of the same moment: `20261128T005745123Z-1c9f2a07`.
+    /// When the run began, or just after the newest run where the clock has gone back, and eight digits that tell it
+    /// from another of the same moment: `20261128T005745123Z-1c9f2a07`.
     pub id: String,
     pub experiment: String,
     /// The experiment file, as it was named.

@@ -125,8 +125,8 @@ impl History {
         Self { folder: root.join("runs") }
     }
 
-    /// Writes a run's record whole or not at all, and takes back its note. It need not be on the disk before this returns where nothing is lost with it:
-    /// then `is_awaited` is false, and a power cut can leave an empty file.
+    /// Writes a run's record whole or not at all, and takes back its note. It need not be on the disk before this
+    /// returns where nothing is lost with it: then `is_awaited` is false, and a power cut can leave an empty file.
     ///
     /// # Errors
     /// If the cache cannot be written, or has a run of that id.

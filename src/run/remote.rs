@@ -52,8 +52,8 @@ impl Shared {
         Self { remote, read_only, gives_nothing: no(), takes_nothing: no(), owed }
     }
 
-    /// Notes that a result is to be sent: a run that ends before leaves it to the next. Where it cannot be noted nothing is lost
-    /// but that.
+    /// Notes that a result is to be sent: a run that ends before leaves it to the next. Where it cannot be noted
+    /// nothing is lost but that.
     pub(super) fn owe(&self, key: &Digest) {
         if !self.read_only {
             let write = fs::create_dir_all(&self.owed).and_then(|()| fs::File::create(self.note_of(key)));

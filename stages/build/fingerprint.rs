@@ -1,8 +1,8 @@
 //! The code fingerprint: a hash that changes when the code that a module runs changes.
 //!
-//! A module's code is the token streams (so neither comments nor white space, nor tests) of its file and of
-//! all files that its paths reach in the crate, the files that they include, the library `lm` as a whole if one of them names it, the
-//! locked versions of the crates that they name, and the compiler.
+//! A module's code is the token streams (so neither comments nor white space, nor tests) of its file and of all files
+//! that its paths reach in the crate, the files that they include, the library `lm` as a whole if one of them names it,
+//! the locked versions of the crates that they name, and the compiler.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -32,7 +32,7 @@ pub(crate) struct Norm<'a, D: Storage<f32>> {
     pub eps: f32,
 }
 
-/// How attention reads its input: rows of `[queries | keys | values]`, sequences laid end to end.
+/// How attention reads rows of `[queries | keys | values]`, sequences laid end to end.
 pub(crate) struct Attention {
     pub heads: usize,
     pub key_value_heads: usize,
@@ -56,8 +56,8 @@ pub(crate) enum Gate {
 pub(crate) const GELU_SLOPE: f32 = 1.595_769_2;
 pub(crate) const GELU_CUBE: f32 = 0.044_715;
 
-/// The differentiable functions of a decoder. Parameters come without a tape; their gradients are found by
-/// their identity. What one operation gave is used by others of these alone, or by none of them: between them `Fused`
+/// The differentiable functions of a decoder. Parameters come without a tape; their gradients are found by their identity,
+/// or where a prepared [`Ops::Weight`] gathers them. What one operation gave is used by others of these alone, or by none of them: between them `Fused`
 /// keeps gradients that dfdx does not see. All matrices are row-major; weights are `[out, in]`.
 pub(crate) trait Ops: 'static {
     type Device: Device<f32>;

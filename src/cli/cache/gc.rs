@@ -84,9 +84,9 @@ fn selection(only: &[String]) -> BTreeSet<String> {
     only.iter().cloned().collect()
 }
 
-/// Whether a run that left no record still keeps what it needs and what was made since it began: not when a later record names all
-/// of it, nor when as many runs as are to be kept were finished since, of the same selection; of any whole experiment where its
-/// own is not known.
+/// Whether a run that left no record still keeps what it needs and what was made since it began: not when a later
+/// record names all of it, nor when as many runs as are to be kept were finished since, of the same selection; of any
+/// whole experiment where its own is not known.
 fn counts(begun: &Begun, runs: &[Run], keep: Option<u32>) -> bool {
     let later = runs.iter().filter(|run| run.id > begun.id && run.is_finished());
     let alike = later.filter(|run| {

@@ -1,8 +1,8 @@
 //! What a response is really worth: the gold that no training sees.
 //!
 //! Only the annotator, the preferences it makes, the reward of the gold ceiling and what measures (the judge, evidence,
-//! over-optimization) may import this module. An oracle is a pure function of two texts. It accepts any text: what it cannot read in a response
-//! counts as wrong words.
+//! over-optimization) may import this module. An oracle is a pure function of two texts. It accepts any text: what it
+//! cannot read in a response counts as wrong words.
 
 mod dialogue;
 mod safety;

@@ -121,8 +121,8 @@ impl State {
         })
     }
 
-    /// Some epochs over the minibatches of a rollout. What the policy's steps looked like, in order, and the share of values that
-    /// the critic's had clipped.
+    /// Some epochs over the minibatches of a rollout. What the policy's steps looked like, in order, and the share of
+    /// values that the critic's had clipped.
     fn learn(
         &mut self,
         params: &Params,

@@ -41,9 +41,9 @@ impl Normed {
         self.weight.forward.new_product_here(normed, out)
     }
 
-    /// The way back, given the gradient of the product, and that of a residual which was `x` itself. `others(rows)` is for tasks
-    /// of so many rows. Before a chunk of `dy` is used, `finish` gets what is its task's, which of the task's rows it has, scratch
-    /// memory, and the chunk.
+    /// The way back, given the gradient of the product, and that of a residual which was `x` itself. `others(rows)` is for
+    /// tasks of so many rows. Before a chunk of `dy` is used, `finish` gets what is its task's, which of the task's rows it
+    /// has, scratch memory, and the chunk.
     pub fn back<E: Send, I: Iterator<Item = E>>(
         &self,
         input: &Input,
@@ -69,22 +69,12 @@ impl Normed {
                 let (((x, dy), mut other), ((dx, normed), shares)) = all;
                 for first in (0..x.len() / width).step_by(ROWS) {
                     let rows = first..(first + ROWS).min(x.len() / width);
-                    let columns = rows.start * width..rows.end * width;
-                    let (x, dx, normed) =
-                        (&x[columns.clone()], &mut dx[columns.clone()], &mut normed[columns.clone()]);
                     let dy = &mut dy[rows.start * outputs..rows.end * outputs];
+                    let values = rows.start * width..rows.end * width;
+                    let residual = residual.map(|all| &all[index * task * width..][values.clone()]);
+                    let (x, dx, normed) = (&x[values.clone()], &mut dx[values.clone()], &mut normed[values]);
                     finish(&mut other, rows, &mut scratch.other, dy);
-                    let old = match (residual.map(|all| &all[index * task * width..][columns]), old) {
-                        (None, old) => old,
-                        (Some(residual), Old::Overwrite) => {
-                            dx.copy_from_slice(residual);
-                            Old::Add
-                        }
-                        (Some(residual), Old::Add) => {
-                            add(dx, residual);
-                            Old::Add
-                        }
-                    };
+                    let old = begin(dx, residual, old);
                     let dnormed = unwritten(&mut scratch.dnormed, x.len());
                     let dnormed = self.weight.back().new_product_here(dy, dnormed);
                     let scaled = room(&mut scratch.scaled, width);
@@ -107,6 +97,16 @@ impl Normed {
         shares.chunks_exact(width).for_each(|share| add(dgain, share));
         Ok(())
     }
+}
+
+/// Begins a gradient with that of a residual, if there is one; gives what is in it then.
+fn begin(dx: &mut [f32], residual: Option<&[f32]>, old: Old) -> Old {
+    match (residual, old) {
+        (None, old) => return old,
+        (Some(residual), Old::Overwrite) => dx.copy_from_slice(residual),
+        (Some(residual), Old::Add) => add(dx, residual),
+    }
+    Old::Add
 }
 
 /// Memory of one task.
