@@ -36,9 +36,9 @@ pub(crate) fn each_with<T: Send, M>(
         let mut memory = memory();
         return tasks.for_each(|task| work(&mut memory, task));
     }
-    let mut tasks: Vec<T> = tasks.collect();
+    let tasks: Vec<T> = tasks.collect();
     if tasks.len() == 1 {
-        return tasks.drain(..).for_each(|task| work(&mut memory(), task));
+        return tasks.into_iter().for_each(|task| work(&mut memory(), task));
     }
     tasks.into_par_iter().for_each_init(memory, work);
 }
