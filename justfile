@@ -32,11 +32,11 @@ fuzz TARGET *ARGS:
 
 # Tokens per second of training, scoring and sampling on this machine
 throughput:
-    cargo run --release --workspace --example throughput
+    cargo run --release -p lm --example throughput
 
 # What is gained by what is not computed
 savings:
-    cargo run --release --workspace --example savings
+    cargo run --release -p lm --example savings
 
 # Each operation, fused and composed
 operations *ARGS:

@@ -1,6 +1,6 @@
 //! What a checkpoint says: our side of `benches/peers/checkpoints.py`.
 //!
-//!     echo '[[1, 2, 3]]' | cargo run --release --workspace --example checkpoint -- FOLDER [COPY BYTES]
+//!     echo '[[1, 2, 3]]' | cargo run --release -p lm --example checkpoint -- FOLDER [COPY BYTES]
 //!
 //! Reads sequences of token ids, prints the log-probabilities of the whole vocabulary at each position, and the
 //! gradient of the mean loss of all next tokens, as JSON. With `COPY` it also saves the model there, in files of at

@@ -1,6 +1,6 @@
 //! One kind of work, timed, as one line of JSON: our side of `benches/peers`, whose `run.py` calls it.
 //!
-//!     cargo run --release --workspace --example peer -- S training 2
+//!     cargo run --release -p lm --example peer -- S training 2
 //!
 //! With a fourth argument the model is saved to that folder before anything is timed: both sides start from it.
 

@@ -1,7 +1,7 @@
 //! What is not computed because nobody needs it, and the time that this saves: what is useful is the same with and
 //! without. Interleaved, in one process.
 //!
-//!     cargo run --release --workspace --example savings
+//!     cargo run --release -p lm --example savings
 
 mod common;
 
