@@ -4,9 +4,10 @@ use super::{Engine, backward};
 use crate::batch::Packed;
 use crate::decoder::{Decoder, Ready};
 use crate::error::Result;
+use crate::ops::handover::{self, address};
 use crate::ops::parallel::{each, map, map_alike};
 use crate::ops::view::{view, view_mut};
-use crate::ops::{CHUNK, Fused, Matrix, Vector, Weight, add, handover, log_prob};
+use crate::ops::{CHUNK, Fused, Matrix, Vector, Weight, add, log_prob};
 use crate::parameters::Slot;
 use crate::sample::{Sampled, Sampling, generate};
 use crate::train::{AdamW, Moments, Update};
@@ -60,10 +61,6 @@ impl Recorded {
         };
         decoder.parameters.iter().map(gradient).collect()
     }
-}
-
-fn address(parameter: &Matrix<Cpu>) -> *const f32 {
-    view(parameter).as_ptr()
 }
 
 /// Adds the gradients of all others, in their order.

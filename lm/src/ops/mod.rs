@@ -57,8 +57,9 @@ pub(crate) const GELU_SLOPE: f32 = 1.595_769_2;
 pub(crate) const GELU_CUBE: f32 = 0.044_715;
 
 /// The differentiable functions of a decoder. Parameters come without a tape; their gradients are found by their identity,
-/// or where a prepared [`Ops::Weight`] gathers them. What one operation gave is used by others of these alone, or by none of them: between them `Fused`
-/// keeps gradients that dfdx does not see. All matrices are row-major; weights are `[out, in]`.
+/// or where a prepared [`Ops::Weight`] gathers them. What one operation gave is used by others of these alone, or by none
+/// of them: between them `Fused` keeps gradients that dfdx does not see. All matrices are row-major; weights are
+/// `[out, in]`.
 pub(crate) trait Ops: 'static {
     type Device: Device<f32>;
 

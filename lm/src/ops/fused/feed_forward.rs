@@ -2,7 +2,6 @@
 //! after the other.
 
 use super::handover::{Input, Output, give_back, memory};
-use super::matmul::{Mat, Size, new_matmul};
 use super::normed::Normed;
 use super::parallel::each_with;
 use super::view::{view, view_mut};
@@ -59,27 +58,28 @@ pub(super) fn feed_forward<T: Tape<f32, Cpu>>(
         let dy = out.take(gradients)?;
         let mut gated = memory(rows * inner);
         let (handed, out) = (&dy, &mut gated);
-        let others = once(move |rows| handed.chunks(rows * width).zip(out.chunks_mut(rows * inner)));
         // The gradient is written over what went to the gate.
-        normed.back(&input, gradients, gate_up, Some(&dy), others, |task, rows, dgated, gate_up| {
-            let (dy, gated) = task;
-            let dgated = unwritten(dgated, rows.len() * inner);
-            let dgated = down.back().new_product_here(&dy[rows.start * width..rows.end * width], dgated);
-            let gated = gated[rows.start * inner..].chunks_exact_mut(inner);
-            for ((x, dy), y) in gate_up.chunks_exact_mut(wide).zip(dgated.chunks_exact(inner)).zip(gated) {
-                kernels::gated_gradient(gate, x, dy, y);
-            }
-        })?;
-        let size = Size { m: width, n: inner, k: rows };
-        let dw = new_matmul(size, Mat::rows(&dy, width).transposed(), Mat::rows(&gated, inner));
+        normed.back(
+            &input,
+            gradients,
+            gate_up,
+            Some(&dy),
+            move |rows| handed.chunks(rows * width).zip(out.chunks_mut(rows * inner)),
+            |task, rows, dgated, gate_up| {
+                let (dy, gated) = task;
+                let dgated = unwritten(dgated, rows.len() * inner);
+                let dgated = down.back().new_product_here(&dy[rows.start * width..rows.end * width], dgated);
+                let gated = gated[rows.start * inner..].chunks_exact_mut(inner);
+                for ((x, dy), y) in gate_up.chunks_exact_mut(wide).zip(dgated.chunks_exact(inner)).zip(gated)
+                {
+                    kernels::gated_gradient(gate, x, dy, y);
+                }
+            },
+        )?;
+        down.hand_back(gradients, &dy, &gated)?;
         give_back(gated);
         give_back(dy);
-        down.input().put(gradients, dw)
+        Ok(())
     });
     y.put_tape(tape)
-}
-
-/// Tells the compiler that a closure is called once: it may then give away what it has borrowed.
-fn once<A, R>(f: impl FnOnce(A) -> R) -> impl FnOnce(A) -> R {
-    f
 }

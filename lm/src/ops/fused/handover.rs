@@ -39,7 +39,8 @@ thread_local! {
 /// The most pieces of memory that a thread keeps until its way back ends.
 const SPARES: usize = 8;
 
-fn address(tensor: &Matrix<Cpu>) -> usize {
+/// What a tensor is known by while it is alive.
+pub(crate) fn address(tensor: &Matrix<Cpu>) -> usize {
     view(tensor).as_ptr() as usize
 }
 

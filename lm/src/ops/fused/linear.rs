@@ -1,7 +1,7 @@
 //! A matrix product with weights, and the residual stream added on the way.
 
 use super::handover::{Input, Output, give_back};
-use super::matmul::{Mat, Old, Size, new_matmul};
+use super::matmul::Old;
 use super::view::{view, view_mut};
 use super::weight::Weight;
 use super::{Cpu, Matrix, Tape, record, tensor};
@@ -13,7 +13,7 @@ pub(super) fn linear<T: Tape<f32, Cpu>>(
     residual: Option<Matrix<Cpu, T>>,
 ) -> Matrix<Cpu, T> {
     let (x, mut tape) = x.split_tape();
-    let ((rows, k), width) = (*x.shape(), weight.matrix.shape().0);
+    let (rows, width) = (x.shape().0, weight.matrix.shape().0);
     let (y, residual) = match residual {
         Some(residual) => {
             let (mut residual, past) = residual.split_tape();
@@ -34,9 +34,7 @@ pub(super) fn linear<T: Tape<f32, Cpu>>(
     record(&mut tape, move |gradients| {
         let dy = out.take(gradients)?;
         input.write(gradients, |dx, old| weight.back().product(&dy, dx, old))?;
-        let size = Size { m: width, n: k, k: rows };
-        let dw = new_matmul(size, Mat::rows(&dy, width).transposed(), Mat::rows(view(&x), k));
-        weight.input().put(gradients, dw)?;
+        weight.hand_back(gradients, &dy, input.values())?;
         match residual {
             Some(residual) => residual.put(gradients, dy)?,
             None => give_back(dy),

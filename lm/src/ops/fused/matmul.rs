@@ -71,8 +71,9 @@ pub(super) fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size
     if b.column != 1 || k == 0 || !b.holds(k, n.next_multiple_of(KERNELS.lanes)) {
         return write_packed(out, stride, size, a, b, old);
     }
-    assert!(n <= stride && (m == 0 || (m - 1) * stride + n <= out.len()), "the output is too small");
-    assert!(a.holds(m, k), "an input is too small");
+    if !asks_for_any(out, stride, size, a, b) {
+        return;
+    }
     let width = KERNELS.vectors * KERNELS.lanes;
     for term in (0..k).step_by(DEPTH) {
         let old = if term > 0 { Old::Add } else { old };
@@ -91,6 +92,20 @@ pub(super) fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size
     }
 }
 
+/// Whether there is anything to write.
+///
+/// # Panics
+/// If not all of it is there.
+fn asks_for_any(out: &[MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b: Mat) -> bool {
+    let Size { m, n, k } = size;
+    if m == 0 || n == 0 {
+        return false;
+    }
+    assert!(n <= stride && (m - 1) * stride + n <= out.len(), "the output is too small");
+    assert!(a.holds(m, k) && b.holds(k, n), "an input is too small");
+    true
+}
+
 /// As [`write_here`] for large matrices, or any: crate `gemm` lays parts of them out anew.
 ///
 /// By itself it does not promise that a row depends on no other: for few values, one row or one column it sums in another
@@ -99,11 +114,9 @@ pub(super) fn write_here(out: &mut [MaybeUninit<f32>], stride: usize, size: Size
 /// special cases.
 fn write_packed(out: &mut [MaybeUninit<f32>], stride: usize, size: Size, a: Mat, b: Mat, old: Old) {
     let Size { m, n, k } = size;
-    if m == 0 || n == 0 {
+    if !asks_for_any(out, stride, size, a, b) {
         return;
     }
-    assert!(n <= stride && (m - 1) * stride + n <= out.len(), "the output is too small");
-    assert!(a.holds(m, k) && b.holds(k, n), "an input is too small");
     if k == 0 && old == Old::Overwrite {
         out.chunks_mut(stride).take(m).for_each(|row| row[..n].fill(MaybeUninit::new(0.0)));
     }

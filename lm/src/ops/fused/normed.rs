@@ -2,7 +2,7 @@
 //! while the processor's cache holds it; the way back computes the normed rows again.
 
 use super::handover::{Input, give_back, memory};
-use super::matmul::{Mat, Old, Size, new_matmul};
+use super::matmul::Old;
 use super::parallel::{each_with, threads};
 use super::view::view;
 use super::{Cpu, Matrix, Norm, ROWS, SHARE, Weight, add, kernels, room, unwritten};
@@ -88,11 +88,9 @@ impl Normed {
                 }
             });
         })?;
-        let size = Size { m: outputs, n: width, k: rows };
-        let dw = new_matmul(size, Mat::rows(&dy, outputs).transposed(), Mat::rows(&normed, width));
+        self.weight.hand_back(gradients, &dy, &normed)?;
         give_back(normed);
         give_back(dy);
-        self.weight.input().put(gradients, dw)?;
         let dgain = gradients.get_or_alloc_mut(&self.gain)?;
         shares.chunks_exact(width).for_each(|share| add(dgain, share));
         Ok(())

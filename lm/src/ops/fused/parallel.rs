@@ -16,14 +16,7 @@ pub(crate) fn threads() -> usize {
 /// Runs `work` on every task. With one thread the tasks run here, in order: entering a thread pool for each
 /// operation would cost more than small operations take.
 pub(crate) fn each<T: Send>(tasks: impl Iterator<Item = T>, work: impl Fn(T) + Sync + Send) {
-    if threads() == 1 {
-        return tasks.for_each(work);
-    }
-    let tasks: Vec<T> = tasks.collect();
-    if tasks.len() == 1 {
-        return tasks.into_iter().for_each(work);
-    }
-    tasks.into_par_iter().for_each(work);
+    each_with(tasks, || (), |(), task| work(task));
 }
 
 /// As [`each`] with memory that tasks use which follow each other on a thread.

@@ -1,11 +1,12 @@
 //! A parameter that rows are multiplied with, laid out for that.
 
 use super::handover::{Gradient, Input};
+use super::matmul::{Mat, Size, new_matmul};
 use super::panels::Panels;
 use super::parallel::map;
 use super::view::view;
 use super::{Cpu, Matrix};
-use dfdx::prelude::HasShape;
+use dfdx::prelude::{CpuError, Gradients, HasShape};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
@@ -59,6 +60,18 @@ impl Weight {
     pub fn take_gradient(&self) -> Option<Vec<f32>> {
         let gradient = self.gradient.as_ref()?.take();
         (!gradient.is_empty()).then_some(gradient)
+    }
+
+    /// Adds the gradient of a product with rows `x`, given that of the product.
+    pub(super) fn hand_back(
+        &self,
+        gradients: &mut Gradients<f32, Cpu>,
+        dy: &[f32],
+        x: &[f32],
+    ) -> Result<(), CpuError> {
+        let (m, n) = *self.matrix.shape();
+        let size = Size { m, n, k: x.len() / n };
+        self.input().put(gradients, new_matmul(size, Mat::rows(dy, m).transposed(), Mat::rows(x, n)))
     }
 
     /// Where a gradient goes.
